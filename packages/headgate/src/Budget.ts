@@ -1,0 +1,797 @@
+/**
+ * Budgets: may this be spent? A call's estimate is held on every quota that concerns it, in one atomic step or not at
+ * all, and replaced by what the call really took. Concurrent calls cannot pass a limit together.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import type * as Config from "effect/Config"
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import { dual } from "effect/Function"
+import * as Layer from "effect/Layer"
+import * as Alerts from "./Alerts.ts"
+import * as Errors from "./Errors.ts"
+import * as Allowance from "./internal/allowance.ts"
+import { subjectOf } from "./internal/alerts.ts"
+import { makeConfigured } from "./internal/configured.ts"
+import { checkSubject, checkUsage } from "./internal/input.ts"
+import * as metrics from "./internal/metrics.ts"
+import { limitOf, makeRules, millisOf, named, oneOf, type PerRequest, type Rules } from "./internal/plans.ts"
+import { invalidUsage, refusal } from "./internal/refusal.ts"
+import type * as Money from "./Money.ts"
+import * as Quota from "./Quota.ts"
+import * as QuotaStore from "./QuotaStore.ts"
+import type { Subject } from "./Subject.ts"
+import * as Usage from "./Usage.ts"
+import type { UsageRecord } from "./UsageRecord.ts"
+import * as Window from "./Window.ts"
+
+/**
+ * Limits for everyone, for each value of a dimension, or for one value. An absent limit limits nothing.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Limits {
+  /** Most tokens that one call may ask for. */
+  readonly maxTokensPerRequest?: number | undefined
+  /** Most tokens in any span of a minute. */
+  readonly maxTokensPerMinute?: number | undefined
+  /** Most tokens in any span of an hour. */
+  readonly maxTokensPerHour?: number | undefined
+  /** Most tokens in a day of `timeZone`. */
+  readonly maxTokensPerDay?: number | undefined
+  /** Most that one call may cost, `"$10"`. */
+  readonly maxCostPerRequest?: Money.Input | undefined
+  /** Most that a day of `timeZone` may cost, `"$1000"`. */
+  readonly maxCostPerDay?: Money.Input | undefined
+  /** Any more quotas. */
+  readonly quotas?: ReadonlyArray<Quota.Input> | undefined
+  /** Shares of each limit at which an alert is published, above 0 and up to 1. Default 0.8. */
+  readonly alertThreshold?: number | ReadonlyArray<number> | undefined
+  /** Whether everything is refused for `throttleDelay` after a refusal by a quota with a window. Default `false`. */
+  readonly autoThrottle?: boolean | undefined
+  /** Default 1 second. */
+  readonly throttleDelay?: Duration.Input | undefined
+}
+
+/**
+ * The options of a budget.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options extends Limits {
+  /** Limits that each value of a dimension has for itself: `{ user: { maxCostPerDay: "$5" } }`. */
+  readonly per?: { readonly [dimension: string]: Limits } | undefined
+  /** What is different for single values: `{ user: { "42": { maxCostPerDay: "$50" } } }`. */
+  readonly overrides?: { readonly [dimension: string]: { readonly [value: string]: Limits } } | undefined
+  /** Tells budgets on one store apart. Default `"budget"`. */
+  readonly name?: string | undefined
+  /** The IANA time zone of days. Default `"UTC"`. */
+  readonly timeZone?: string | undefined
+  /** How long a reservation is held if nobody ends it. Default 10 minutes. */
+  readonly reservationTtl?: Duration.Input | undefined
+  /** What a call meets when the store fails: its `StoreError`, or free passage and an alert. Default `"fail"`. */
+  readonly onStoreError?: "fail" | "allow" | undefined
+  /** `"shadow"` refuses nothing, and tells by alerts and metrics what it would refuse. Default `"enforce"`. */
+  readonly mode?: "enforce" | "shadow" | undefined
+}
+
+/**
+ * The defaults of the Go package: 100,000 tokens and $10 per request; 500,000 tokens per minute, 5,000,000 per hour,
+ * 50,000,000 and $1,000 per day; alerts at 80 %; one second of throttling.
+ *
+ * **Example** (Starting from the defaults)
+ *
+ * ```ts
+ * import { Budget } from "headgate"
+ *
+ * const layer = Budget.layerMemory({ ...Budget.defaults, maxCostPerDay: "$50" })
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const defaults = {
+  maxTokensPerRequest: 100_000,
+  maxTokensPerMinute: 500_000,
+  maxTokensPerHour: 5_000_000,
+  maxTokensPerDay: 50_000_000,
+  maxCostPerRequest: "$10",
+  maxCostPerDay: "$1000",
+  alertThreshold: 0.8,
+  autoThrottle: true,
+  throttleDelay: "1 second"
+} as const satisfies Options
+
+/**
+ * An estimate that is held. It is ended by `settle` or `release`, or by itself after `reservationTtl`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Reservation {
+  readonly id: string
+  readonly subject: Subject
+  readonly estimate: Usage.Usage
+}
+
+/**
+ * What a settlement found: what the call took, what was held beyond that and is free again, and what it took beyond
+ * what was held.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Settlement {
+  readonly actual: Usage.Usage
+  readonly returned: Usage.Usage
+  readonly overrun: Usage.Usage
+}
+
+/**
+ * The counters of a budget. The fields by name are those of the quotas that the options of the same name make, for
+ * everyone or, where everyone has none, for the subject asked about; 0 where there is none.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface BudgetStatus {
+  readonly quotas: ReadonlyArray<
+    Omit<QuotaStore.QuotaStatus, "resetAfter"> & {
+      /** Until nothing is used any more, if nothing else happens. */
+      readonly resetAfter: Duration.Duration
+    }
+  >
+  readonly isThrottled: boolean
+  readonly throttleUntil?: DateTime.Utc
+  readonly tokensUsedMinute: number
+  readonly tokensUsedHour: number
+  readonly tokensUsedDay: number
+  readonly costUsedDay: Money.Money
+  readonly minuteUtilization: number
+  readonly hourUtilization: number
+  readonly dayUtilization: number
+  readonly costUtilization: number
+}
+
+/**
+ * How a reservation can fail.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export type ReserveError =
+  | Errors.BudgetExceeded
+  | Errors.BudgetThrottled
+  | Errors.RequestTooLarge
+  | Errors.InvalidUsage
+  | Errors.StoreError
+
+/**
+ * Holds, settles and tells what has been spent.
+ *
+ * **Example** (By hand)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Budget } from "headgate"
+ *
+ * const program = Effect.gen(function*() {
+ *   const budget = yield* Budget.Budget
+ *   const reservation = yield* budget.reserve({ tokens: 1000, cost: "$0.01" }, { user: "42" })
+ *   const { returned } = yield* budget.settle(reservation, { tokens: 600, cost: "$0.006" })
+ *   return returned.tokens
+ * }).pipe(Effect.provide(Budget.layerMemory({ per: { user: { maxCostPerDay: "$5" } } })))
+ *
+ * await Effect.runPromise(program) // => 400
+ * ```
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class Budget extends Context.Service<
+  Budget,
+  {
+    /** Asks whether the estimate would be admitted now. Holds nothing, so another call can take the room: see `reserve`. */
+    readonly check: (estimate: Usage.Input, subject?: Subject) => Effect.Effect<void, ReserveError>
+    /**
+     * Holds the estimate on all quotas that concern the subject, or on none. Repeating an `id` gives the same reservation.
+     * `onUnknown` says what becomes of it if nobody ends it (default `"charge"`).
+     */
+    readonly reserve: (
+      estimate: Usage.Input,
+      subject?: Subject,
+      options?: { readonly id?: string | undefined; readonly onUnknown?: "charge" | "release" | undefined }
+    ) => Effect.Effect<Reservation, ReserveError>
+    /** Holds more on an open reservation and starts its time to live anew. A refusal leaves it as it was. */
+    readonly extend: (reservation: Reservation, more: Usage.Input) => Effect.Effect<void, ReserveError>
+    /** Replaces what was held by what was used. Doing it again with the same usage changes nothing. */
+    readonly settle: (
+      reservation: Reservation,
+      actual: Usage.Input
+    ) => Effect.Effect<Settlement, Errors.InvalidUsage | Errors.StoreError>
+    /** Gives everything back. */
+    readonly release: (reservation: Reservation) => Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError>
+    /** Books spend that was never reserved. It is booked in full, even past a limit. A `requestId` is booked once. */
+    readonly record: (record: UsageRecord) => Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError>
+    /** The counters of everyone, and of the subject's dimensions. */
+    readonly status: (subject?: Subject) => Effect.Effect<BudgetStatus, Errors.InvalidUsage | Errors.StoreError>
+    /** Sets what is used to nothing: everywhere, or in the subject's own dimensions. What is held stays held. */
+    readonly reset: (subject?: Subject) => Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError>
+  }
+>()("headgate/Budget") {}
+
+/**
+ * The service of `Budget`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Service = (typeof Budget)["Service"]
+
+const rulesOf = (options: Options, name: string): Rules => {
+  const day = Window.calendar("day", { timeZone: options.timeZone })
+  return makeRules<Limits>(options, (limits, label, dimension) => {
+    const at = `Budget.layer: ${label}`
+    const alertAt = limits.alertThreshold ?? options.alertThreshold ?? defaults.alertThreshold
+    const quota = (
+      name: "maxTokensPerMinute" | "maxTokensPerHour" | "maxTokensPerDay" | "maxCostPerDay",
+      window: Window.Window
+    ) => {
+      const limit = limits[name]
+      const unit = name === "maxCostPerDay" ? "cost" : "tokens"
+      return limit === undefined
+        ? []
+        : [Quota.make({ name, unit, limit: limitOf(at + name, unit, limit), window, alertAt })]
+    }
+    const perRequest = (name: "maxTokensPerRequest" | "maxCostPerRequest"): ReadonlyArray<PerRequest> => {
+      const limit = limits[name]
+      const unit = name === "maxCostPerRequest" ? "cost" : "tokens"
+      return limit === undefined ? [] : [{ name, unit, limit: limitOf(at + name, unit, limit) }]
+    }
+    const throttle = millisOf(
+      `${at}throttleDelay`,
+      limits.throttleDelay ?? options.throttleDelay ?? defaults.throttleDelay
+    )
+    return {
+      plan: {
+        id: dimension === undefined ? name : `${name}:${dimension}`,
+        dimension,
+        quotas: named([
+          ...quota("maxTokensPerMinute", Window.sliding("1 minute")),
+          ...quota("maxTokensPerHour", Window.sliding("1 hour")),
+          ...quota("maxTokensPerDay", day),
+          ...quota("maxCostPerDay", day),
+          ...(limits.quotas ?? []).map((input) => Quota.make({ ...input, alertAt: input.alertAt ?? alertAt }))
+        ]),
+        throttle: (limits.autoThrottle ?? options.autoThrottle ?? false) ? throttle : 0,
+        alerts: "all"
+      },
+      perRequest: [...perRequest("maxTokensPerRequest"), ...perRequest("maxCostPerRequest")]
+    }
+  })
+}
+
+type Refusal = Errors.BudgetExceeded | Errors.BudgetThrottled | Errors.RequestTooLarge
+
+/** A reservation with what it holds: in the store, unless that failed, and on allowances. */
+class Held implements Reservation {
+  readonly subject: Subject
+  readonly estimate: Usage.Usage
+  readonly hold: QuotaStore.Hold | undefined
+  readonly draws: ReadonlyArray<Allowance.Draw>
+  extraDraws: ReadonlyArray<Allowance.Draw> = []
+  total: Usage.Usage
+  steps = 0
+  ended = false
+
+  constructor(
+    estimate: Usage.Usage,
+    subject: Subject,
+    hold: QuotaStore.Hold | undefined,
+    draws: ReadonlyArray<Allowance.Draw>
+  ) {
+    this.estimate = this.total = estimate
+    this.subject = subject
+    this.hold = hold
+    this.draws = draws
+  }
+
+  get id(): string {
+    return this.hold?.id ?? "not held"
+  }
+}
+
+const noDraws: ReadonlyArray<Allowance.Draw> = []
+
+const none: Subject = {}
+
+const checkId = (id: string | undefined): Errors.InvalidUsage | undefined =>
+  id === undefined || (typeof id === "string" && id.length > 0 && id.length <= 256)
+    ? undefined
+    : invalidUsage("id", "1 to 256 characters", id)
+
+const now = (fiber: Fiber.Fiber<unknown, unknown>): number => fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
+
+const errorOf = (refused: QuotaStore.Refused): Refusal => {
+  const {
+    capacity: limit,
+    held,
+    quota: { name: quota, unit },
+    requested,
+    used
+  } = refused
+  const retryAfter = Duration.millis(refused.retryAfter)
+  switch (refused.reason) {
+    case "tooLarge":
+      return refusal(() => new Errors.RequestTooLarge({ quota, unit, limit, requested }))
+    case "throttled":
+      return refusal(() => new Errors.BudgetThrottled({ until: DateTime.makeUnsafe(refused.until), retryAfter }))
+    case "exceeded": {
+      const remaining = Math.max(0, limit - used - held)
+      const subject = subjectOf(refused.account)
+      return refusal(
+        () => new Errors.BudgetExceeded({ quota, subject, unit, limit, used, held, requested, remaining, retryAfter })
+      )
+    }
+  }
+}
+
+const conflictOf = ({ bound, state }: QuotaStore.Conflict) => invalidUsage("reservation", bound, state)
+
+const foreign = invalidUsage("reservation", "made by reserve", "another object")
+
+const subjectOfRecord = (record: UsageRecord): Subject => ({
+  ...(record.userId === undefined ? {} : { user: record.userId }),
+  ...(record.agentId === undefined ? {} : { agent: record.agentId }),
+  ...(record.model === "" ? {} : { model: record.model })
+})
+
+const byName = (quotas: QuotaStore.Status["quotas"], name: string) => {
+  const quota = quotas.find((quota) => quota.name === name)
+  return { used: quota?.used ?? 0, utilization: quota?.utilization ?? 0 }
+}
+
+const statusOf = ({ quotas, throttledUntil }: QuotaStore.Status): BudgetStatus => {
+  const minute = byName(quotas, "maxTokensPerMinute")
+  const hour = byName(quotas, "maxTokensPerHour")
+  const day = byName(quotas, "maxTokensPerDay")
+  const cost = byName(quotas, "maxCostPerDay")
+  return {
+    quotas: quotas.map((quota) => ({ ...quota, resetAfter: Duration.millis(quota.resetAfter) })),
+    isThrottled: throttledUntil > 0,
+    ...(throttledUntil > 0 ? { throttleUntil: DateTime.makeUnsafe(throttledUntil) } : {}),
+    tokensUsedMinute: minute.used,
+    tokensUsedHour: hour.used,
+    tokensUsedDay: day.used,
+    costUsedDay: cost.used as Money.Money,
+    minuteUtilization: minute.utilization,
+    hourUtilization: hour.utilization,
+    dayUtilization: day.utilization,
+    costUtilization: cost.utilization
+  }
+}
+
+/**
+ * Makes the service. Throws a `RangeError` that names the option, its bound and its value.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (options: Options): Effect.Effect<Service, never, QuotaStore.QuotaStore | Alerts.Alerts> => {
+  const name = options.name ?? "budget"
+  const rules = rulesOf(options, name)
+  const ttl = millisOf("Budget.layer: reservationTtl", options.reservationTtl ?? "10 minutes")
+  const onStoreError = oneOf("Budget.layer: onStoreError", ["fail", "allow"], options.onStoreError ?? "fail")
+  const shadow = oneOf("Budget.layer: mode", ["enforce", "shadow"], options.mode ?? "enforce") === "shadow"
+
+  return Effect.gen(function* () {
+    const store = yield* QuotaStore.QuotaStore
+    const alerts = yield* Alerts.Alerts
+
+    /** Fails with a refusal. A budget that only watches tells of it and goes on. */
+    const refuse = (error: Refusal, told: QuotaStore.Refused["alerts"]): Effect.Effect<void, Refusal> =>
+      Effect.withFiber((fiber) => {
+        metrics.refusals[shadow ? "Shadow" : error._tag].updateUnsafe(1, fiber.context)
+        return Effect.andThen(Alerts.publishAll(alerts, told), shadow ? Effect.void : Effect.fail(error))
+      })
+
+    const refuseAllowance = (
+      fiber: Fiber.Fiber<unknown, unknown>,
+      refused: QuotaStore.Refused
+    ): Effect.Effect<never, Refusal> => {
+      const error = errorOf(refused)
+      metrics.refusals[error._tag].updateUnsafe(1, fiber.context)
+      return Exit.fail(error)
+    }
+
+    const degraded = (error: Errors.StoreError, subject: Subject): Effect.Effect<void> =>
+      Effect.withFiber((fiber) => {
+        metrics.storeErrors.updateUnsafe(1, fiber.context)
+        return alerts.publish({
+          _tag: "StoreDegraded",
+          message: `${name}: ${error.message}`,
+          quota: name,
+          subject,
+          threshold: 0,
+          current: 0,
+          timestamp: DateTime.makeUnsafe(now(fiber))
+        })
+      })
+
+    const orAllow = <A>(self: Effect.Effect<A, ReserveError>, subject: Subject, allowed: () => A) =>
+      onStoreError === "fail"
+        ? self
+        : Effect.catchTag(self, "StoreError", (error) => Effect.map(degraded(error, subject), allowed))
+
+    const tooLarge = (usage: Usage.Usage, subject: Subject): Errors.RequestTooLarge | undefined => {
+      for (const { limit, name, unit } of rules.perRequestOf(subject)) {
+        const requested = usage[unit]
+        if (requested > limit || limit === 0) {
+          return refusal(() => new Errors.RequestTooLarge({ quota: name, unit, limit, requested }))
+        }
+      }
+    }
+
+    const ask = (
+      estimate: Usage.Input,
+      subject: Subject,
+      mode: "enforce" | "ask",
+      id: string | undefined,
+      onExpiry: "charge" | "release"
+    ): Effect.Effect<Reservation, ReserveError> =>
+      Effect.withFiber((fiber) => {
+        const usage = checkUsage(estimate, 1)
+        if (usage instanceof Errors.InvalidUsage) return Exit.fail(usage)
+        const invalid = checkSubject(subject) ?? checkId(id)
+        if (invalid !== undefined) return Exit.fail(invalid)
+        const large = tooLarge(usage, subject)
+        const reserve = Effect.suspend(() => holdOn(fiber, usage, subject, mode, id, onExpiry))
+        return large === undefined ? reserve : Effect.andThen(refuse(large, []), reserve)
+      })
+
+    const holdOn = (
+      fiber: Fiber.Fiber<unknown, unknown>,
+      usage: Usage.Usage,
+      subject: Subject,
+      mode: "enforce" | "ask",
+      id: string | undefined,
+      onExpiry: "charge" | "release"
+    ): Effect.Effect<Held, ReserveError> => {
+      const accounts = rules.accountsOf(subject)
+      const command = {
+        accounts,
+        usage,
+        ttl,
+        onExpiry,
+        book: "onSettle",
+        mode,
+        id: id === undefined ? undefined : `${name}/${id}`
+      } as const
+      const allowance = fiber.getRef(Allowance.Current)
+      const draws = allowance === undefined ? noDraws : Allowance.draw(allowance, command, now(fiber))
+      if ("_tag" in draws) return refuseAllowance(fiber, draws)
+      const held = Effect.flatMap(store.reserve(command), (answer): Effect.Effect<Held, ReserveError> => {
+        switch (answer._tag) {
+          case "Hold": {
+            const held = new Held(usage, subject, answer, draws)
+            return answer.alerts.length === 0
+              ? Exit.succeed(held)
+              : Effect.as(Alerts.publishAll(alerts, answer.alerts), held)
+          }
+          case "Conflict":
+            return Exit.fail(conflictOf(answer))
+          case "Refused":
+            return Effect.andThen(
+              refuse(errorOf(answer), answer.alerts),
+              Effect.map(
+                store.reserve({ ...command, mode: mode === "ask" ? "ask" : "force" }),
+                (forced) => new Held(usage, subject, forced._tag === "Hold" ? forced : undefined, draws)
+              )
+            )
+        }
+      })
+      const allowed = orAllow(held, subject, () => new Held(usage, subject, undefined, draws))
+      return draws.length === 0
+        ? allowed
+        : Effect.onError(allowed, () => Effect.sync(() => Allowance.release(draws, now(fiber))))
+    }
+
+    const extend = (reservation: Reservation, more: Usage.Input): Effect.Effect<void, ReserveError> =>
+      Effect.withFiber((fiber) => {
+        if (!(reservation instanceof Held)) return Exit.fail(foreign)
+        const usage = checkUsage(more, 0)
+        if (usage instanceof Errors.InvalidUsage) return Exit.fail(usage)
+        const {
+          draws: [innermost],
+          hold,
+          subject
+        } = reservation
+        const total = Usage.sum(reservation.total, usage)
+        const large = tooLarge(total, subject)
+        if (large !== undefined && !shadow) return Effect.asVoid(refuse(large, []))
+        const command = { usage, ttl, onExpiry: "charge", book: "onSettle", mode: "enforce" } as const
+        const draws = innermost === undefined ? noDraws : Allowance.draw(innermost.allowance, command, now(fiber))
+        if ("_tag" in draws) return refuseAllowance(fiber, draws)
+        const extended =
+          hold === undefined
+            ? Effect.void
+            : Effect.flatMap(
+                store.extend(hold, usage, reservation.steps++),
+                (answer): Effect.Effect<void, ReserveError> => {
+                  if (answer._tag === "Conflict") return Exit.fail(conflictOf(answer))
+                  return answer._tag === "Refused" ? refuse(errorOf(answer), answer.alerts) : Exit.void
+                }
+              )
+        return orAllow(extended, subject, () => undefined).pipe(
+          Effect.tap(() =>
+            Effect.sync(() => {
+              reservation.total = total
+              reservation.extraDraws = [...reservation.extraDraws, ...draws]
+            })
+          ),
+          Effect.onError(() => Effect.sync(() => Allowance.release(draws, now(fiber))))
+        )
+      })
+
+    const spent = (fiber: Fiber.Fiber<unknown, unknown>, usage: Usage.Usage): void => {
+      metrics.tokens.updateUnsafe(usage.tokens, fiber.context)
+      if (usage.inputTokens > 0) metrics.inputTokens.updateUnsafe(usage.inputTokens, fiber.context)
+      if (usage.outputTokens > 0) metrics.outputTokens.updateUnsafe(usage.outputTokens, fiber.context)
+      if (usage.cost > 0) metrics.cost.updateUnsafe(usage.cost, fiber.context)
+    }
+
+    const settle = (
+      reservation: Reservation,
+      actual: Usage.Input
+    ): Effect.Effect<Settlement, Errors.InvalidUsage | Errors.StoreError> =>
+      Effect.withFiber((fiber) => {
+        if (!(reservation instanceof Held)) return Exit.fail(foreign)
+        const usage = checkUsage(actual, 1)
+        if (usage instanceof Errors.InvalidUsage) return Exit.fail(usage)
+        const { draws, extraDraws, hold, subject } = reservation
+        const answer =
+          hold === undefined ? store.record(rules.accountsOf(subject), usage, undefined) : store.settle(hold, usage)
+        return Effect.flatMap(answer, (booked) => {
+          if (booked._tag === "Conflict") return Exit.fail(conflictOf(booked))
+          if (!reservation.ended) {
+            reservation.ended = true
+            if (draws.length > 0) {
+              Allowance.settle(draws, usage, now(fiber))
+              Allowance.release(extraDraws, now(fiber))
+            }
+            spent(fiber, usage)
+          }
+          const reserved = hold === undefined ? reservation.total : booked.reserved
+          const settlement = {
+            actual: usage,
+            returned: Usage.excess(reserved, usage),
+            overrun: Usage.excess(usage, reserved)
+          }
+          return booked.alerts.length === 0
+            ? Exit.succeed(settlement)
+            : Effect.as(Alerts.publishAll(alerts, booked.alerts), settlement)
+        })
+      })
+
+    const release = (reservation: Reservation): Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError> =>
+      Effect.withFiber((fiber) => {
+        if (!(reservation instanceof Held)) return Exit.fail(foreign)
+        const { draws, extraDraws, hold } = reservation
+        const end = () => {
+          reservation.ended = true
+          Allowance.release(draws, now(fiber))
+          Allowance.release(extraDraws, now(fiber))
+        }
+        if (hold === undefined) return Effect.sync(end)
+        return Effect.flatMap(store.release(hold), (answer) =>
+          answer._tag === "Conflict" ? Exit.fail(conflictOf(answer)) : Effect.sync(end)
+        )
+      })
+
+    const record = (record: UsageRecord): Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError> =>
+      Effect.withFiber((fiber) => {
+        const usage = checkUsage({ tokens: record.tokens, cost: record.cost }, 1)
+        if (usage instanceof Errors.InvalidUsage) return Exit.fail(usage)
+        const subject = subjectOfRecord(record)
+        const invalid = checkSubject(subject) ?? checkId(record.requestId === "" ? undefined : record.requestId)
+        if (invalid !== undefined) return Exit.fail(invalid)
+        const id = record.requestId === "" ? undefined : `${name}/record/${record.requestId}`
+        return Effect.flatMap(store.record(rules.accountsOf(subject), usage, id), (answer) => {
+          if (answer._tag === "Conflict") return Exit.fail(conflictOf(answer))
+          if (!answer.repeated) {
+            Allowance.record(fiber.getRef(Allowance.Current), usage, now(fiber))
+            spent(fiber, usage)
+          }
+          return Alerts.publishAll(alerts, answer.alerts)
+        })
+      })
+
+    const checked = <A, E>(subject: Subject, f: () => Effect.Effect<A, E>): Effect.Effect<A, E | Errors.InvalidUsage> =>
+      Effect.suspend((): Effect.Effect<A, E | Errors.InvalidUsage> => {
+        const invalid = checkSubject(subject)
+        return invalid === undefined ? f() : Exit.fail(invalid)
+      })
+
+    return {
+      check: (estimate, subject = none) => Effect.asVoid(ask(estimate, subject, "ask", undefined, "charge")),
+      reserve: (estimate, subject = none, options) =>
+        ask(estimate, subject, "enforce", options?.id, options?.onUnknown ?? "charge"),
+      extend,
+      settle,
+      release,
+      record,
+      status: (subject = none) => checked(subject, () => Effect.map(store.status(rules.accountsOf(subject)), statusOf)),
+      reset: (subject) =>
+        subject === undefined
+          ? store.reset({ plans: rules.plans })
+          : checked(subject, () => store.reset({ accounts: rules.ownAccountsOf(subject) }))
+    }
+  })
+}
+
+/**
+ * A budget over a store and alerts that others may share.
+ *
+ * **Example** (Sharing)
+ *
+ * ```ts
+ * import { Layer } from "effect"
+ * import { Alerts, Budget, QuotaStore } from "headgate"
+ *
+ * const BudgetLive = Budget.layer(Budget.defaults).pipe(
+ *   Layer.provide(QuotaStore.layerMemory),
+ *   Layer.provideMerge(Alerts.layer)
+ * )
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options: Options): Layer.Layer<Budget, never, QuotaStore.QuotaStore | Alerts.Alerts> =>
+  Layer.effect(Budget)(make(options))
+
+/**
+ * A budget in this process's memory, with alerts. Needs nothing.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerMemory = (options: Options): Layer.Layer<Budget | Alerts.Alerts> =>
+  layer(options).pipe(Layer.provide(QuotaStore.layerMemory), Layer.provideMerge(Alerts.layer))
+
+/**
+ * As `layer`, with options from configuration. A wrong value is a `ConfigError`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<Options>
+): Layer.Layer<Budget, Config.ConfigError, QuotaStore.QuotaStore | Alerts.Alerts> =>
+  Layer.effect(Budget)(makeConfigured(options, make))
+
+/**
+ * Runs an effect under a reservation: reserves first, settles with what `actual` says of the result. A failure gives the
+ * reservation back; an interruption or a defect may have cost something, and is charged unless `onUnknown` says
+ * otherwise.
+ *
+ * **Example** (One call)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Budget } from "headgate"
+ *
+ * const call = Effect.succeed({ text: "hello", tokens: 12 })
+ *
+ * const program = call.pipe(
+ *   Budget.withReservation({ tokens: 100 }, (reply) => ({ tokens: reply.tokens })),
+ *   Effect.andThen(Budget.Budget.use((budget) => budget.status())),
+ *   Effect.map((status) => status.tokensUsedMinute),
+ *   Effect.provide(Budget.layerMemory({ maxTokensPerMinute: 1000 }))
+ * )
+ *
+ * await Effect.runPromise(program) // => 12
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const withReservation =
+  <A>(
+    estimate: Usage.Input,
+    actual: (result: A) => Usage.Input,
+    options?: { readonly subject?: Subject | undefined; readonly onUnknown?: "charge" | "release" | undefined }
+  ) =>
+  <E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | ReserveError, R | Budget> =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(Budget, (budget) =>
+        Effect.flatMap(budget.reserve(estimate, options?.subject, options), (reservation) =>
+          Effect.onExit(restore(self), (exit) => {
+            const charge = budget.settle(reservation, reservation.estimate)
+            if (Exit.isSuccess(exit)) {
+              return finish(
+                Effect.catchTag(
+                  Effect.suspend(() => budget.settle(reservation, actual(exit.value))),
+                  "InvalidUsage",
+                  (error) =>
+                    Effect.andThen(
+                      Effect.logWarning("Charged the estimate instead of an invalid actual usage", error),
+                      charge
+                    )
+                )
+              )
+            }
+            return finish(
+              Exit.hasFails(exit) || options?.onUnknown === "release" ? budget.release(reservation) : charge
+            )
+          })
+        )
+      )
+    )
+
+/** The call is over: what goes wrong from here on is told, and never takes its result away. */
+const finish = (self: Effect.Effect<unknown, Errors.InvalidUsage | Errors.StoreError>): Effect.Effect<void> =>
+  Effect.asVoid(Effect.catch(self, (error) => Effect.logWarning("A reservation was left to its expiry", error)))
+
+/**
+ * Gives everything inside an effect an allowance to draw on beside the budgets: sub-agents and forked fibers too.
+ * Allowances nest, and a child can never spend more than any ancestor has left. What does not fit fails with
+ * `BudgetExceeded` or `RequestTooLarge` of the quota `"allowance"`.
+ *
+ * **Example** (An agent with two dollars)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Budget } from "headgate"
+ *
+ * const step = Budget.Budget.use((budget) => budget.reserve({ cost: "$1.50" }))
+ *
+ * const agent = Effect.andThen(step, step).pipe(
+ *   Budget.withAllowance("$2"),
+ *   Effect.as("done"),
+ *   Effect.catchTag("BudgetExceeded", (error) => Effect.succeed(error.quota)),
+ *   Effect.provide(Budget.layerMemory({ maxCostPerDay: "$1000" }))
+ * )
+ *
+ * await Effect.runPromise(agent) // => "allowance"
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const withAllowance: {
+  (
+    amount: Money.Input | Usage.Input
+  ): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | Errors.InvalidUsage, R>
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    amount: Money.Input | Usage.Input
+  ): Effect.Effect<A, E | Errors.InvalidUsage, R>
+} = dual(
+  2,
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    amount: Money.Input | Usage.Input
+  ): Effect.Effect<A, E | Errors.InvalidUsage, R> =>
+    Effect.withFiber((fiber): Effect.Effect<A, E | Errors.InvalidUsage, R> => {
+      const input: Usage.Input = typeof amount === "object" ? amount : { cost: amount }
+      const usage = checkUsage(input, 0)
+      if (usage instanceof Errors.InvalidUsage) return Exit.fail(usage)
+      const given = units.filter((unit) => input[unit] !== undefined)
+      return Effect.provideService(
+        self,
+        Allowance.Current,
+        Allowance.make(usage, given, fiber.getRef(Allowance.Current))
+      )
+    })
+)
+
+const units = ["requests", "tokens", "inputTokens", "outputTokens", "cost"] as const

@@ -1,0 +1,576 @@
+/**
+ * Rate limits: may this go now? A call takes its place in all limits that concern it together, or waits its turn: first
+ * come, first served, without polling.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import type * as Config from "effect/Config"
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Alerts from "./Alerts.ts"
+import * as Errors from "./Errors.ts"
+import { subjectOf } from "./internal/alerts.ts"
+import { makeConfigured } from "./internal/configured.ts"
+import { checkSubject, checkUsage } from "./internal/input.ts"
+import { Lines, type Waiter } from "./internal/line.ts"
+import * as metrics from "./internal/metrics.ts"
+import { limitOf, makeRules, millisOf, named, oneOf, type Rules } from "./internal/plans.ts"
+import { invalidUsage, refusal } from "./internal/refusal.ts"
+import * as Quota from "./Quota.ts"
+import * as QuotaStore from "./QuotaStore.ts"
+import type { Subject } from "./Subject.ts"
+import type * as Usage from "./Usage.ts"
+import * as Window from "./Window.ts"
+
+/**
+ * Limits for everyone, for each value of a dimension, or for one value. An absent limit limits nothing.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Limits {
+  /** Most requests in any span of a minute; with `burst`, on average. */
+  readonly requestsPerMinute?: number | undefined
+  /** Most tokens in any span of a minute. */
+  readonly tokensPerMinute?: number | undefined
+  /** Most input tokens in any span of a minute. */
+  readonly inputTokensPerMinute?: number | undefined
+  /** Most output tokens in any span of a minute. */
+  readonly outputTokensPerMinute?: number | undefined
+  /** Most requests in any span of 24 hours. */
+  readonly requestsPerDay?: number | undefined
+  /** Most calls under way at once. */
+  readonly concurrency?: number | undefined
+  /** Makes `requestsPerMinute` a bucket that gives so many at once and is refilled a little every moment. */
+  readonly burst?: number | undefined
+  /** Any more quotas. */
+  readonly quotas?: ReadonlyArray<Quota.Input> | undefined
+}
+
+/**
+ * The options of a rate limiter.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options extends Limits {
+  /** Limits that each value of a dimension has for itself: `{ model: { tokensPerMinute: 30_000 } }`. */
+  readonly per?: { readonly [dimension: string]: Limits } | undefined
+  /** What is different for single values: `{ model: { "gpt-5.6": { tokensPerMinute: 90_000 } } }`. */
+  readonly overrides?: { readonly [dimension: string]: { readonly [value: string]: Limits } } | undefined
+  /** Tells rate limiters on one store apart. Default `"rateLimiter"`. */
+  readonly name?: string | undefined
+  /** What a call does that finds no place: wait for it, or fail with `RateLimitExceeded`. Default `"delay"`. */
+  readonly onExceeded?: "delay" | "fail" | undefined
+  /** The longest wait; what would take longer fails with `RateLimitExceeded`. Default: no longest. */
+  readonly maxWait?: Duration.Input | undefined
+  /** How long a call may count as under way if nobody says that it is over. Default 10 minutes. */
+  readonly permitTtl?: Duration.Input | undefined
+  /** What a call meets when the store fails: its `StoreError`, or free passage and an alert. Default `"fail"`. */
+  readonly onStoreError?: "fail" | "allow" | undefined
+}
+
+/**
+ * A place that was taken. `settle` says what the call really took, and that it is over.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Permit {
+  readonly subject: Subject
+  readonly usage: Usage.Usage
+  /** How long it was waited for. */
+  readonly waited: Duration.Duration
+}
+
+/**
+ * The counters of a rate limiter, and how many calls wait in this process.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Status {
+  readonly quotas: ReadonlyArray<
+    Omit<QuotaStore.QuotaStatus, "resetAfter"> & {
+      /** Until nothing is used any more, if nothing else happens. */
+      readonly resetAfter: Duration.Duration
+    }
+  >
+  readonly waiting: number
+}
+
+/**
+ * How taking a place can fail.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export type AcquireError = Errors.RateLimitExceeded | Errors.RequestTooLarge | Errors.InvalidUsage | Errors.StoreError
+
+/**
+ * Takes places and gives them back.
+ *
+ * **Example** (By hand)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { RateLimiter } from "headgate"
+ *
+ * const program = Effect.gen(function*() {
+ *   const limiter = yield* RateLimiter.RateLimiter
+ *   const permit = yield* limiter.acquire({ tokens: 1000 })
+ *   yield* limiter.settle(permit, { tokens: 600 })
+ *   return yield* limiter.tryAcquire({ tokens: 400 })
+ * }).pipe(Effect.provide(RateLimiter.layerMemory({ requestsPerMinute: 60, tokensPerMinute: 1000 })))
+ *
+ * await Effect.runPromise(program) // => true
+ * ```
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class RateLimiter extends Context.Service<
+  RateLimiter,
+  {
+    /** Takes a place in all limits, or waits for it. A usage without `requests` is one request. */
+    readonly acquire: (usage?: Usage.Input, subject?: Subject) => Effect.Effect<Permit, AcquireError>
+    /** Takes a place if there is one and nobody waits for it. It does not count as under way. */
+    readonly tryAcquire: (
+      usage?: Usage.Input,
+      subject?: Subject
+    ) => Effect.Effect<boolean, Exclude<AcquireError, Errors.RateLimitExceeded>>
+    /**
+     * Takes a place, and is given to `use` in an uninterruptible region whose `restore` undoes that: nothing can come
+     * between taking the place and knowing it. `use` must settle or release the permit.
+     */
+    readonly withPermit: <A, E, R>(
+      usage: Usage.Input,
+      subject: Subject,
+      use: (
+        permit: Permit,
+        restore: <A2, E2, R2>(effect: Effect.Effect<A2, E2, R2>) => Effect.Effect<A2, E2, R2>
+      ) => Effect.Effect<A, E, R>
+    ) => Effect.Effect<A, E | AcquireError, R>
+    /** Says what a call really took and that it is over. The difference is given back, or taken at once. */
+    readonly settle: (
+      permit: Permit,
+      actual: Usage.Input
+    ) => Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError>
+    /** Gives a place back as if it had never been taken. */
+    readonly release: (permit: Permit) => Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError>
+    /** The counters of everyone, and of the subject's dimensions. */
+    readonly status: (subject?: Subject) => Effect.Effect<Status, Errors.InvalidUsage | Errors.StoreError>
+  }
+>()("headgate/RateLimiter") {}
+
+/**
+ * The service of `RateLimiter`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Service = (typeof RateLimiter)["Service"]
+
+const perMinute = {
+  requestsPerMinute: "requests",
+  tokensPerMinute: "tokens",
+  inputTokensPerMinute: "inputTokens",
+  outputTokensPerMinute: "outputTokens"
+} as const
+
+const rulesOf = (options: Options, name: string): Rules =>
+  makeRules<Limits>(options, (limits, label, dimension) => {
+    const at = `RateLimiter.layer: ${label}`
+    const quota = (name: Exclude<keyof Limits, "burst" | "quotas">, unit: Quota.Unit, window?: Window.Window) => {
+      const limit = limits[name]
+      return limit === undefined ? [] : [Quota.make({ name, unit, limit: limitOf(at + name, unit, limit), window })]
+    }
+    if (
+      limits.burst !== undefined &&
+      (limits.requestsPerMinute === undefined || limitOf(`${at}burst`, "requests", limits.burst) < 1)
+    ) {
+      throw new RangeError(`${at}burst must be at least 1 and given with requestsPerMinute, got ${limits.burst}`)
+    }
+    const minute = Window.sliding("1 minute")
+    const requests = limits.burst === undefined ? minute : Window.bucket({ refill: "1 minute", burst: limits.burst })
+    return {
+      plan: {
+        id: dimension === undefined ? name : `${name}:${dimension}`,
+        dimension,
+        quotas: named([
+          ...(
+            ["requestsPerMinute", "tokensPerMinute", "inputTokensPerMinute", "outputTokensPerMinute"] as const
+          ).flatMap((name) => quota(name, perMinute[name], name === "requestsPerMinute" ? requests : minute)),
+          ...quota("requestsPerDay", "requests", Window.sliding("1 day")),
+          ...quota("concurrency", "concurrency"),
+          ...(limits.quotas ?? []).map(Quota.make)
+        ]),
+        throttle: 0,
+        alerts: "thresholds"
+      },
+      perRequest: []
+    }
+  })
+
+/** A place with its hold; without one where nothing limits the call, or the store failed and the call was let through. */
+class Taken implements Permit {
+  readonly usage: Usage.Usage
+  readonly subject: Subject
+  readonly waited: Duration.Duration
+  readonly hold: QuotaStore.Hold | undefined
+  readonly accounts: ReadonlyArray<QuotaStore.Account>
+
+  constructor(request: Request, hold: QuotaStore.Hold | undefined, waited: Duration.Duration) {
+    this.usage = request.usage
+    this.subject = request.subject
+    this.accounts = request.accounts
+    this.hold = hold
+    this.waited = waited
+  }
+}
+
+interface Request {
+  readonly usage: Usage.Usage
+  readonly subject: Subject
+  readonly accounts: ReadonlyArray<QuotaStore.Account>
+}
+
+type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
+const none: Subject = {}
+
+const now = (fiber: Fiber.Fiber<unknown, unknown>): number => fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
+
+const foreign = invalidUsage("permit", "taken by acquire", "another object")
+
+const exceeded = (refused: QuotaStore.Refused, since: number): Errors.RateLimitExceeded => {
+  const { capacity, held, quota, used } = refused
+  return refusal(
+    () =>
+      new Errors.RateLimitExceeded({
+        quota: quota.name,
+        subject: subjectOf(refused.account),
+        limit: capacity,
+        remaining: Math.max(0, capacity - used - held),
+        retryAfter: Duration.millis(Math.max(0, refused.retryAfter - since))
+      })
+  )
+}
+
+const tooLarge = ({
+  capacity: limit,
+  quota: { name: quota, unit },
+  requested
+}: QuotaStore.Refused): Errors.RequestTooLarge =>
+  refusal(() => new Errors.RequestTooLarge({ quota, unit, limit, requested }))
+
+const unknownRefusal = {
+  _tag: "Refused",
+  reason: "exceeded",
+  used: 0,
+  held: 0,
+  requested: 0,
+  retryAfter: 0,
+  until: 0,
+  alerts: []
+} as const
+
+/** Waits until the waiter is called, or until `millis` have passed. */
+const park = (waiter: Waiter, millis: number): Effect.Effect<unknown> => {
+  const called = Effect.callback<void>((resume) => {
+    if (waiter.called) return resume(Effect.void)
+    // Yields, so that whoever calls goes on first: calls would otherwise run inside one another.
+    waiter.wake = () => resume(Effect.yieldNow)
+  })
+  return Number.isFinite(millis) ? Effect.timeoutOption(called, millis) : called
+}
+
+/**
+ * Makes the service. Throws a `RangeError` that names the option, its bound and its value.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (options: Options): Effect.Effect<Service, never, QuotaStore.QuotaStore | Alerts.Alerts> => {
+  const name = options.name ?? "rateLimiter"
+  const rules = rulesOf(options, name)
+  const ttl = millisOf("RateLimiter.layer: permitTtl", options.permitTtl ?? "10 minutes")
+  const maxWait = options.maxWait === undefined ? Infinity : millisOf("RateLimiter.layer: maxWait", options.maxWait)
+  const onExceeded = oneOf("RateLimiter.layer: onExceeded", ["delay", "fail"], options.onExceeded ?? "delay")
+  const onStoreError = oneOf("RateLimiter.layer: onStoreError", ["fail", "allow"], options.onStoreError ?? "fail")
+
+  return Effect.gen(function* () {
+    const store = yield* QuotaStore.QuotaStore
+    const alerts = yield* Alerts.Alerts
+    const lines = new Lines()
+
+    const command = (request: Request): QuotaStore.Reserve => ({
+      accounts: request.accounts,
+      usage: request.usage,
+      ttl,
+      onExpiry: "charge",
+      book: "now",
+      mode: "enforce",
+      id: undefined
+    })
+
+    const allow = (error: Errors.StoreError, request: Request): Effect.Effect<Taken, Errors.StoreError> =>
+      Effect.withFiber((fiber) => {
+        if (onStoreError === "fail") return Exit.fail(error)
+        metrics.storeErrors.updateUnsafe(1, fiber.context)
+        const told = alerts.publish({
+          _tag: "StoreDegraded",
+          message: `${name}: ${error.message}`,
+          quota: name,
+          subject: request.subject,
+          threshold: 0,
+          current: 0,
+          timestamp: DateTime.makeUnsafe(now(fiber))
+        })
+        return Effect.as(told, new Taken(request, undefined, Duration.zero))
+      })
+
+    const taken = (request: Request, hold: QuotaStore.Hold, waited: Duration.Duration): Effect.Effect<Taken> => {
+      const permit = new Taken(request, hold, waited)
+      return hold.alerts.length === 0 ? Exit.succeed(permit) : Effect.as(Alerts.publishAll(alerts, hold.alerts), permit)
+    }
+
+    const refuse = (refused: QuotaStore.Refused, since = 0): Effect.Effect<never, AcquireError> =>
+      Effect.withFiber((fiber) => {
+        const error = refused.reason === "tooLarge" ? tooLarge(refused) : exceeded(refused, since)
+        metrics.refusals[error._tag].updateUnsafe(1, fiber.context)
+        return Exit.fail(error)
+      })
+
+    /** Stands in line until there is a place. Only the first in a line asks the store, when it can have changed. */
+    const wait = Effect.fnUntraced(function* (
+      waiter: Waiter,
+      request: Request,
+      refusedAtFirst: QuotaStore.Refused | undefined,
+      start: number,
+      restore: Restore
+    ): Effect.fn.Return<Taken, AcquireError> {
+      const deadline = start + maxWait
+      let time = start
+      let line = lines.join(
+        waiter,
+        refusedAtFirst?.account ?? lines.ahead(request.accounts, waiter) ?? request.accounts[0]!
+      )
+      if (refusedAtFirst !== undefined) line.refused = { answer: refusedAtFirst, at: time }
+      while (true) {
+        const { refused } = line
+        const asks = line.first === waiter && (waiter.called || refused === undefined)
+        const opensAt = asks ? time : line.first === waiter ? refused!.at + refused!.answer.retryAfter : Infinity
+        if (Number.isFinite(opensAt) && opensAt > deadline && refused?.answer.quota.unit !== "concurrency") {
+          return yield* refuse(refused!.answer, time - refused!.at)
+        }
+        const until = Math.min(opensAt, deadline)
+        if (until > time) yield* restore(park(waiter, until - time))
+        waiter.called = false
+        waiter.wake = undefined
+        time = yield* Clock.currentTimeMillis
+        const ahead = lines.ahead(request.accounts, waiter)
+        if (line.first === waiter && ahead !== undefined) {
+          line = lines.join(waiter, ahead)
+        } else if (line.first === waiter) {
+          const answer = yield* store.reserve(command(request))
+          if (answer._tag === "Hold") {
+            const waited = time - start
+            if (waited > 0) metrics.waited.updateUnsafe(waited, (yield* Effect.fiber).context)
+            return yield* taken(request, answer, Duration.millis(waited))
+          }
+          if (answer._tag === "Refused") {
+            line = lines.join(waiter, answer.account)
+            line.refused = { answer, at: time }
+          }
+        }
+        if (time >= deadline) {
+          const { answer, at } = line.refused ?? { answer: yield* asked(request), at: time }
+          return yield* refuse(answer, time - at)
+        }
+      }
+    })
+
+    /** What refuses a call that is not the first in its line. */
+    const asked = (request: Request): Effect.Effect<QuotaStore.Refused, Errors.StoreError> =>
+      Effect.map(store.reserve({ ...command(request), mode: "ask" }), (answer) => {
+        if (answer._tag === "Refused") return answer
+        const account = request.accounts[0]!
+        const quota = account.plan.quotas[0]!
+        return { ...unknownRefusal, account, quota, capacity: quota.limit }
+      })
+
+    const queue = (request: Request, refused: QuotaStore.Refused | undefined, restore: Restore) =>
+      Effect.withFiber((fiber) => {
+        const waiter = lines.newcomer(request.accounts)
+        return Effect.onExit(wait(waiter, request, refused, now(fiber), restore), () =>
+          Effect.sync(() => lines.leave(waiter))
+        )
+      })
+
+    const read = (usage: Usage.Input, subject: Subject): Request | Errors.InvalidUsage => {
+      const checked = checkUsage(usage, 1)
+      if (checked instanceof Errors.InvalidUsage) return checked
+      return checkSubject(subject) ?? { usage: checked, subject, accounts: rules.accountsOf(subject) }
+    }
+
+    /** To be run in an uninterruptible region, so that a place that was taken is not forgotten. */
+    const take = (input: Usage.Input, subject: Subject, restore: Restore): Effect.Effect<Taken, AcquireError> =>
+      Effect.suspend(() => {
+        const request = read(input, subject)
+        if (request instanceof Errors.InvalidUsage) return Exit.fail(request)
+        if (request.accounts.length === 0) return Exit.succeed(new Taken(request, undefined, Duration.zero))
+        const placed =
+          onExceeded === "delay" && lines.ahead(request.accounts) !== undefined
+            ? queue(request, undefined, restore)
+            : Effect.flatMap(store.reserve(command(request)), (answer): Effect.Effect<Taken, AcquireError> => {
+                if (answer._tag === "Hold") return taken(request, answer, Duration.zero)
+                const refused = answer as QuotaStore.Refused
+                return refused.reason === "tooLarge" || onExceeded === "fail"
+                  ? refuse(refused)
+                  : queue(request, refused, restore)
+              })
+        return onStoreError === "fail"
+          ? placed
+          : Effect.catchTag(placed, "StoreError", (error) => allow(error, request))
+      })
+
+    const settle = (
+      permit: Permit,
+      actual: Usage.Input
+    ): Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError> =>
+      Effect.suspend(() => {
+        if (!(permit instanceof Taken)) return Exit.fail(foreign)
+        const usage = checkUsage(actual, 1)
+        if (usage instanceof Errors.InvalidUsage) return Exit.fail(usage)
+        return permit.hold === undefined ? Exit.void : ended(permit, store.settle(permit.hold, usage))
+      })
+
+    const ended = (permit: Taken, end: Effect.Effect<QuotaStore.Booked | QuotaStore.Conflict, Errors.StoreError>) =>
+      Effect.flatMap(end, (answer): Effect.Effect<void, Errors.InvalidUsage> => {
+        if (answer._tag === "Conflict") return Exit.fail(invalidUsage("permit", answer.bound, answer.state))
+        lines.call(permit.accounts)
+        return Alerts.publishAll(alerts, answer.alerts)
+      })
+
+    const release = (permit: Permit): Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError> =>
+      Effect.suspend(() => {
+        if (!(permit instanceof Taken)) return Exit.fail(foreign)
+        return permit.hold === undefined ? Exit.void : ended(permit, store.release(permit.hold))
+      })
+
+    const withPermit: Service["withPermit"] = (usage, subject, use) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(take(usage, subject, restore), (permit) => use(permit, restore))
+      )
+
+    return {
+      // An interruption that came while the place was being taken shows when the region ends: it is given back then.
+      acquire: (usage = {}, subject = none) =>
+        withPermit(usage, subject, (permit, restore) =>
+          Effect.onInterrupt(Effect.as(restore(Effect.void), permit), () => Effect.ignore(release(permit)))
+        ),
+      tryAcquire: (usage = {}, subject = none) =>
+        Effect.suspend((): Effect.Effect<boolean, Exclude<AcquireError, Errors.RateLimitExceeded>> => {
+          const request = read(usage, subject)
+          if (request instanceof Errors.InvalidUsage) return Exit.fail(request)
+          if (request.accounts.length === 0) return Exit.succeed(true)
+          if (lines.ahead(request.accounts) !== undefined) return Exit.succeed(false)
+          const taken = Effect.flatMap(
+            store.reserve(command(request)),
+            (answer): Effect.Effect<boolean, Errors.RequestTooLarge | Errors.StoreError> => {
+              if (answer._tag === "Hold") return Effect.as(store.settle(answer, request.usage), true)
+              return answer._tag === "Refused" && answer.reason === "tooLarge"
+                ? Exit.fail(tooLarge(answer))
+                : Exit.succeed(false)
+            }
+          )
+          return Effect.catchTag(Effect.uninterruptible(taken), "StoreError", (error) =>
+            Effect.as(allow(error, request), true)
+          )
+        }),
+      withPermit,
+      settle,
+      release,
+      status: (subject = none) =>
+        Effect.suspend((): Effect.Effect<Status, Errors.InvalidUsage | Errors.StoreError> => {
+          const invalid = checkSubject(subject)
+          if (invalid !== undefined) return Exit.fail(invalid)
+          return Effect.map(store.status(rules.accountsOf(subject)), ({ quotas }) => ({
+            quotas: quotas.map((quota) => ({ ...quota, resetAfter: Duration.millis(quota.resetAfter) })),
+            waiting: lines.waiting
+          }))
+        })
+    }
+  })
+}
+
+/**
+ * A rate limiter over a store and alerts that others may share.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options: Options): Layer.Layer<RateLimiter, never, QuotaStore.QuotaStore | Alerts.Alerts> =>
+  Layer.effect(RateLimiter)(make(options))
+
+/**
+ * A rate limiter in this process's memory. Needs nothing.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerMemory = (options: Options): Layer.Layer<RateLimiter | Alerts.Alerts> =>
+  layer(options).pipe(Layer.provide(QuotaStore.layerMemory), Layer.provideMerge(Alerts.layer))
+
+/**
+ * As `layer`, with options from configuration. A wrong value is a `ConfigError`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<Options>
+): Layer.Layer<RateLimiter, Config.ConfigError, QuotaStore.QuotaStore | Alerts.Alerts> =>
+  Layer.effect(RateLimiter)(makeConfigured(options, make))
+
+/**
+ * Runs an effect in a place of its own. However it ends, the place stays used, and it no longer counts as under way.
+ *
+ * **Example** (Two a minute)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { RateLimiter } from "headgate"
+ *
+ * const call = Effect.succeed("answered").pipe(RateLimiter.withLimit({ tokens: 100 }, { user: "42" }))
+ *
+ * const program = Effect.all([call, call, call]).pipe(
+ *   Effect.catchTag("RateLimitExceeded", (error) => Effect.succeed(error.quota)),
+ *   Effect.provide(RateLimiter.layerMemory({ per: { user: { requestsPerMinute: 2 } }, onExceeded: "fail" }))
+ * )
+ *
+ * await Effect.runPromise(program) // => "requestsPerMinute"
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const withLimit =
+  (usage: Usage.Input = {}, subject: Subject = none) =>
+  <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | AcquireError, R | RateLimiter> =>
+    Effect.flatMap(RateLimiter, (limiter) =>
+      limiter.withPermit(usage, subject, (permit, restore) =>
+        Effect.onExit(restore(self), () =>
+          Effect.catch(limiter.settle(permit, permit.usage), (error) =>
+            Effect.logWarning("A permit was left to its expiry", error)
+          )
+        )
+      )
+    )

@@ -1,0 +1,556 @@
+/**
+ * Retries: again, and when? The policy is a `Schedule`, decided by one step function in this order: backoff, cap, jitter,
+ * the wait the provider asks for, the reasons to stop, the tap.
+ *
+ * A retry budget stops retries when too many calls fail: each retry costs, each clean success gives back a little. When
+ * a provider is down, retrying each call three times quadruples its load; with the budget the load grows by a few per
+ * cent. The numbers are those of the AWS SDKs' retry quota as of 2026 (500 tokens, 14 per retry, 1 per success).
+ *
+ * Backoff and jitter are those of "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import type * as Config from "effect/Config"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Random from "effect/Random"
+import * as Schedule from "effect/Schedule"
+import { RetryExhausted } from "./Errors.ts"
+import { makeConfigured } from "./internal/configured.ts"
+import * as metrics from "./internal/metrics.ts"
+import { millisOf } from "./internal/plans.ts"
+import {
+  billed,
+  headerOf,
+  mentions,
+  retryAfterOf,
+  saysRetryable,
+  statusOf,
+  transport
+} from "./internal/providerError.ts"
+import { refusal } from "./internal/refusal.ts"
+
+/**
+ * What is told when a retry has been decided.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RetryEvent<out E> {
+  /** 1 for the first retry. */
+  readonly attempt: number
+  readonly error: E
+  /** How long will be waited before the retry. */
+  readonly delay: Duration.Duration
+  /** Since the call began. */
+  readonly elapsed: Duration.Duration
+}
+
+/**
+ * How a delay is spread, with `d` the capped backoff: `"full"` 0 to `d`, `"equal"` half of `d` to `d`, `"decorrelated"`
+ * from the initial backoff to three times the last delay, `"none"`; a number from 0 to 1 is ± that share. Never beyond
+ * the cap.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Jitter = "full" | "equal" | "decorrelated" | "none" | number
+
+/**
+ * The options of a retry policy.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options<in E = unknown> {
+  /** How many retries follow a call. Default 3. */
+  readonly maxRetries?: number | undefined
+  /** The first backoff. Default 1 second. */
+  readonly initialBackoff?: Duration.Input | undefined
+  /** The cap of the backoff. Default 30 seconds. */
+  readonly maxBackoff?: Duration.Input | undefined
+  /** What the backoff grows by, at least 1. Default 2. */
+  readonly multiplier?: number | undefined
+  /** Default `"full"`. */
+  readonly jitter?: Jitter | undefined
+  /** Which errors are worth a retry. Default `Retry.isRetryable`. */
+  readonly while?: ((error: E) => boolean) | undefined
+  /** Reads the wait that an error asks for: a floor for the delay. Default: `retryAfter`, or the headers of the reply. */
+  readonly retryAfter?: ((error: E) => Duration.Input | undefined) | undefined
+  /** A longer wait than this ends the retries with the error that asks for it. Default 60 seconds. */
+  readonly maxRetryAfter?: Duration.Input | undefined
+  /** How long a call may go on, the coming delay included. Default: no limit. */
+  readonly maxElapsed?: Duration.Input | undefined
+  /** Run when a retry has been decided, before its delay. */
+  readonly onRetry?: ((event: RetryEvent<E>) => Effect.Effect<unknown>) | undefined
+  /** The budget of retries that all calls of this policy share. Default: one of its own; `"none"` for none. */
+  readonly budget?: RetryBudget | "none" | undefined
+}
+
+/**
+ * The default options.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const defaults = {
+  maxRetries: 3,
+  initialBackoff: "1 second",
+  maxBackoff: "30 seconds",
+  multiplier: 2,
+  jitter: "full",
+  maxRetryAfter: "60 seconds"
+} as const satisfies Options
+
+/**
+ * The share of calls that may be retries.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RetryBudget {
+  /** What is left. */
+  readonly tokens: () => number
+  /** Takes the price of a retry, if it is there. */
+  readonly withdraw: () => boolean
+  /** Gives back, up to the capacity, what a clean success earns; a negative `times` takes it away again. */
+  readonly deposit: (times: number) => void
+}
+
+/**
+ * Makes a retry budget: 500 tokens, 14 per retry, 1 back per clean success.
+ *
+ * **Example** (Three retries at most)
+ *
+ * ```ts
+ * import { Retry } from "headgate"
+ *
+ * const budget = Retry.makeBudget({ capacity: 3, cost: 1 })
+ * const answers = [budget.withdraw(), budget.withdraw(), budget.withdraw(), budget.withdraw()]
+ * answers // => [true, true, true, false]
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeBudget = (options?: {
+  readonly capacity?: number | undefined
+  readonly cost?: number | undefined
+  readonly refund?: number | undefined
+}): RetryBudget => {
+  const capacity = positive("Retry.makeBudget: capacity", options?.capacity ?? 500)
+  const cost = positive("Retry.makeBudget: cost", options?.cost ?? 14)
+  const refund = positive("Retry.makeBudget: refund", options?.refund ?? 1)
+  let tokens = capacity
+  return {
+    tokens: () => tokens,
+    withdraw: () => {
+      if (tokens < cost) return false
+      tokens -= cost
+      return true
+    },
+    deposit: (times) => {
+      tokens = Math.max(0, Math.min(capacity, tokens + times * refund))
+    }
+  }
+}
+
+const positive = (label: string, value: number): number => {
+  if (value > 0 && Number.isFinite(value)) return value
+  throw new RangeError(`${label} must be above 0, got ${value}`)
+}
+
+/**
+ * The key of the mark that `retryable` sets. An error class may carry it itself.
+ *
+ * @category marking
+ * @since 0.1.0
+ */
+export const RetryableTypeId = "~headgate/Retryable"
+
+/**
+ * An error that is marked as worth a retry.
+ *
+ * @category marking
+ * @since 0.1.0
+ */
+export interface Retryable {
+  readonly [RetryableTypeId]: true
+}
+
+/**
+ * Marks an error as worth a retry. It stays the same error.
+ *
+ * **Example** (Marking)
+ *
+ * ```ts
+ * import { Retry } from "headgate"
+ *
+ * const error = new Error("the model was loading")
+ * Retry.isRetryable(error) // => false
+ * Retry.isRetryable(Retry.retryable(error)) // => true
+ * ```
+ *
+ * @category marking
+ * @since 0.1.0
+ */
+export const retryable = <E extends object>(error: E): E & Retryable => {
+  Object.defineProperty(error, RetryableTypeId, { value: true, configurable: true })
+  return error as E & Retryable
+}
+
+const ours = new Map([
+  ["RateLimitExceeded", true],
+  ["BudgetThrottled", true],
+  ["BudgetExceeded", false],
+  ["RequestTooLarge", false],
+  ["InvalidUsage", false],
+  ["StoreError", false],
+  ["RetryExhausted", false]
+])
+
+/** 429s and others that no waiting cures: the account is out of money, or the request is wrong. */
+const permanent = new Set([
+  "insufficient_quota",
+  "budget_exceeded",
+  "billing_hard_limit_reached",
+  "billing_not_active",
+  "billing_error",
+  "QuotaExhaustedError",
+  "AuthenticationError",
+  "ContentPolicyError",
+  "InvalidRequestError"
+])
+
+/**
+ * Whether an error is worth a retry. The first of these that says something decides: the mark of `retryable`; our own
+ * errors (`RateLimitExceeded` and `BudgetThrottled` are, the others are not); failures that were billed, and permanent
+ * ones such as `insufficient_quota` (not); `isRetryable` of the error; the header `x-should-retry`; the status (408,
+ * 409, 429 and from 500 on); failures of the transport. Anything else is not.
+ *
+ * **Example** (A provider's errors)
+ *
+ * ```ts
+ * import { Retry } from "headgate"
+ *
+ * Retry.isRetryable({ status: 429 }) // => true
+ * Retry.isRetryable({ status: 429, error: { code: "insufficient_quota" } }) // => false
+ * Retry.isRetryable({ status: 400 }) // => false
+ * ```
+ *
+ * @category marking
+ * @since 0.1.0
+ */
+export const isRetryable = (error: unknown): boolean => {
+  if (typeof error !== "object" || error === null) return false
+  if (RetryableTypeId in error && error[RetryableTypeId] === true) return true
+  const own = "_tag" in error && typeof error._tag === "string" ? ours.get(error._tag) : undefined
+  if (own !== undefined) return own
+  if (mentions(error, billed) || mentions(error, permanent)) return false
+  const says = saysRetryable(error)
+  if (says !== undefined) return says
+  const header = headerOf(error, "x-should-retry")
+  if (header === "true" || header === "false") return header === "true"
+  const status = statusOf(error)
+  return status === undefined
+    ? mentions(error, transport)
+    : status === 408 || status === 409 || status === 429 || status >= 500
+}
+
+/** One call's way through its retries. */
+interface Course {
+  readonly start: number
+  retries: number
+  delay: number
+}
+
+/** Goes on after a delay, or stops: because the error is not worth a retry, or because a limit is reached. */
+type Decision = number | "notRetryable" | "exhausted"
+
+interface Policy<E> {
+  readonly begin: (now: number) => Course
+  /** Decides on a failure; `draw` is the random number from 0 to 1. */
+  readonly decide: (course: Course, error: E, now: number, draw: () => number) => Decision
+  readonly tap: ((event: RetryEvent<E>) => Effect.Effect<unknown>) | undefined
+}
+
+const jitters: { readonly [name: string]: (capped: number, draw: number, course: Course, initial: number) => number } =
+  {
+    full: (capped, draw) => capped * draw,
+    equal: (capped, draw) => capped / 2 + (capped / 2) * draw,
+    decorrelated: (_, draw, course, initial) => initial + draw * Math.max(0, (course.delay || initial) * 3 - initial),
+    none: (capped) => capped
+  }
+
+/** Checks the options, and gives what makes a policy with a retry budget of its own. */
+const policyOf = <E>(options: Options<E>): (() => Policy<E>) => {
+  const maxRetries = options.maxRetries ?? defaults.maxRetries
+  if (!Number.isSafeInteger(maxRetries) || maxRetries < 0) {
+    throw new RangeError(`Retry: maxRetries must be a whole number from 0, got ${maxRetries}`)
+  }
+  const initial = millisOf("Retry: initialBackoff", options.initialBackoff ?? defaults.initialBackoff)
+  const cap = millisOf("Retry: maxBackoff", options.maxBackoff ?? defaults.maxBackoff)
+  const multiplier = options.multiplier ?? defaults.multiplier
+  if (!(multiplier >= 1 && Number.isFinite(multiplier))) {
+    throw new RangeError(`Retry: multiplier must be at least 1, got ${multiplier}`)
+  }
+  const jitter = options.jitter ?? defaults.jitter
+  if (typeof jitter === "number" ? !(jitter >= 0 && jitter <= 1) : !Object.hasOwn(jitters, jitter)) {
+    throw new RangeError(`Retry: jitter must be "full", "equal", "decorrelated", "none" or from 0 to 1, got ${jitter}`)
+  }
+  const spread =
+    typeof jitter === "number"
+      ? (capped: number, draw: number) => capped * (1 - jitter + 2 * jitter * draw)
+      : jitters[jitter]!
+  const maxRetryAfter = millisOf("Retry: maxRetryAfter", options.maxRetryAfter ?? defaults.maxRetryAfter)
+  const maxElapsed = options.maxElapsed === undefined ? Infinity : millisOf("Retry: maxElapsed", options.maxElapsed)
+  const worthwhile: (error: E) => boolean = options.while ?? isRetryable
+  const hintOf = (error: E, now: number): number => {
+    if (options.retryAfter === undefined) return retryAfterOf(error, now) ?? 0
+    const hint = options.retryAfter(error)
+    return hint === undefined
+      ? 0
+      : Option.match(Duration.fromInput(hint), { onNone: () => 0, onSome: Duration.toMillis })
+  }
+
+  return () => {
+    const budget = options.budget === "none" ? undefined : (options.budget ?? makeBudget())
+    return {
+      // A schedule is not told of a success, so every call earns at its start and loses that at its first failure.
+      begin: (now) => {
+        budget?.deposit(1)
+        return { start: now, retries: 0, delay: 0 }
+      },
+      decide: (course, error, now, draw) => {
+        if (course.retries === 0) budget?.deposit(-1)
+        if (!worthwhile(error)) return "notRetryable"
+        if (course.retries >= maxRetries) return "exhausted"
+        const backoff = Math.min(cap, initial * Math.pow(multiplier, course.retries))
+        const spreaded = Math.min(cap, spread(backoff, jitter === "none" ? 0 : draw(), course, initial))
+        const hint = hintOf(error, now)
+        if (hint > maxRetryAfter) return "exhausted"
+        const delay = Math.ceil(Math.max(spreaded, hint))
+        if (now - course.start + delay > maxElapsed) return "exhausted"
+        if (budget !== undefined && !budget.withdraw()) return "exhausted"
+        course.retries++
+        course.delay = spreaded
+        return delay
+      },
+      tap: options.onRetry
+    }
+  }
+}
+
+const draw = (fiber: Fiber.Fiber<unknown, unknown>) => () => fiber.getRef(Random.Random).nextDoubleUnsafe()
+
+const tapped = <E>(
+  policy: Policy<E>,
+  fiber: Fiber.Fiber<unknown, unknown>,
+  course: Course,
+  error: E,
+  delay: number,
+  now: number
+) => {
+  metrics.retries.updateUnsafe(1, fiber.context)
+  return policy.tap === undefined
+    ? Effect.void
+    : policy.tap({
+        attempt: course.retries,
+        error,
+        delay: Duration.millis(delay),
+        elapsed: Duration.millis(now - course.start)
+      })
+}
+
+const toSchedule = <E>(policy: Policy<E>): Schedule.Schedule<Duration.Duration, E> =>
+  Schedule.fromStepWithMetadata(
+    Effect.map(Clock.currentTimeMillis, (start) => {
+      const course = policy.begin(start)
+      return ({ input, now }: Schedule.InputMetadata<E>) =>
+        Effect.withFiber((fiber) => {
+          const decision = policy.decide(course, input, now, draw(fiber))
+          if (typeof decision === "string") return Cause.done(Duration.millis(course.delay))
+          const delay = Duration.millis(decision)
+          const step: [Duration.Duration, Duration.Duration] = [delay, delay]
+          return Effect.as(tapped(policy, fiber, course, input, decision, now), step)
+        })
+    })
+  )
+
+/** Runs an effect under a policy; `give` makes the error to fail with of the last one, when a limit ended the retries. */
+const retryWith = <A, E, R, E2>(
+  self: Effect.Effect<A, E, R>,
+  policy: Policy<E>,
+  give: (error: E, course: Course, now: number) => E2
+): Effect.Effect<A, E | E2, R> =>
+  Effect.withFiber((fiber) => {
+    const clock = fiber.getRef(Clock.Clock)
+    const course = policy.begin(clock.currentTimeMillisUnsafe())
+    const attempt: Effect.Effect<A, E | E2, R> = Effect.catchCause(self, (cause): Effect.Effect<A, E | E2, R> => {
+      const error = Cause.findErrorOption(cause)
+      if (Option.isNone(error) || Cause.hasInterrupts(cause) || Cause.hasDies(cause)) return Exit.failCause(cause)
+      const now = clock.currentTimeMillisUnsafe()
+      const decision = policy.decide(course, error.value, now, draw(fiber))
+      if (decision === "notRetryable") return Exit.failCause(cause)
+      if (decision === "exhausted") return Effect.fail(give(error.value, course, now))
+      return Effect.andThen(
+        tapped(policy, fiber, course, error.value, decision, now),
+        Effect.andThen(Effect.sleep(decision), attempt)
+      )
+    })
+    return attempt
+  })
+
+/**
+ * A retry policy as a `Schedule`, for `Effect.retry`. The error a schedule sees is `unknown` unless the options or a
+ * type argument say more. Throws a `RangeError` on wrong options.
+ *
+ * **Example** (Retrying a call)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Retry } from "headgate"
+ *
+ * let attempts = 0
+ * const call = Effect.suspend(() => ++attempts < 3 ? Effect.fail({ status: 503 }) : Effect.succeed("answered"))
+ *
+ * const program = Effect.retry(call, Retry.schedule({ initialBackoff: "1 millis" }))
+ *
+ * await Effect.runPromise(program) // => "answered"
+ * attempts // => 3
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const schedule = <E = unknown>(options: Options<E> = {}): Schedule.Schedule<Duration.Duration, E> =>
+  toSchedule(policyOf(options)())
+
+/**
+ * The retry policy of the application. What it does is decided by a layer.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class Retry extends Context.Service<
+  Retry,
+  {
+    /** The policy as a schedule. */
+    readonly schedule: Schedule.Schedule<Duration.Duration, unknown>
+    /** Runs an effect under the policy, and fails with its last error. */
+    readonly retry: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+    /** Runs an effect under the policy. Where a limit ended the retries, the last error is in a `RetryExhausted`. */
+    readonly run: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | RetryExhausted<E>, R>
+  }
+>()("headgate/Retry") {}
+
+/**
+ * The service of `Retry`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Service = (typeof Retry)["Service"]
+
+/**
+ * Makes the service. Throws a `RangeError` that names the option, its bound and its value.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (options: Options = {}): Effect.Effect<Service> => {
+  const makePolicy = policyOf(options)
+  return Effect.sync(() => {
+    const policy = makePolicy()
+    return {
+      schedule: toSchedule(policy),
+      retry: (self) => retryWith(self, policy, (error) => error),
+      run: (self) => retryWith(self, policy, exhausted)
+    }
+  })
+}
+
+const exhausted = <E>(cause: E, course: Course, now: number): RetryExhausted<E> =>
+  refusal(
+    () =>
+      new RetryExhausted<E>({
+        attempts: course.retries + 1,
+        elapsed: Duration.millis(now - course.start),
+        cause
+      })
+  )
+
+/**
+ * A retry policy with these options; all calls share one retry budget.
+ *
+ * **Example** (The layer decides)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { policy, Retry } from "headgate"
+ *
+ * const call: Effect.Effect<string, { readonly status: number }> = Effect.fail({ status: 503 })
+ *
+ * const program = call.pipe(
+ *   Effect.retry(policy),
+ *   Effect.catch((error) => Effect.succeed(`gave up: ${error.status}`)),
+ *   Effect.provide(Retry.layer({ maxRetries: 2, initialBackoff: "1 millis" }))
+ * )
+ *
+ * await Effect.runPromise(program) // => "gave up: 503"
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options: Options = {}): Layer.Layer<Retry> => Layer.effect(Retry)(make(options))
+
+/**
+ * As `layer`, with options from configuration. A wrong value is a `ConfigError`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (options: Config.Wrap<Options>): Layer.Layer<Retry, Config.ConfigError> =>
+  Layer.effect(Retry)(makeConfigured(options, make))
+
+/**
+ * The application's retry policy as a schedule that asks for `Retry`: `Effect.retry(policy)`.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const policy: Schedule.Schedule<Duration.Duration, unknown, never, Retry> = Schedule.fromStep(
+  Effect.flatMap(Retry, (retry) => Schedule.toStep(retry.schedule))
+)
+
+/**
+ * Runs an effect under the application's retry policy. An error that is not worth a retry passes through; where a limit
+ * ended the retries, it fails with `RetryExhausted`, whose `cause` is the last error.
+ *
+ * **Example** (Giving up)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Retry } from "headgate"
+ *
+ * const program = Retry.run(Effect.fail({ status: 503 })).pipe(
+ *   Effect.catchTag("RetryExhausted", (error) => Effect.succeed(error.attempts)),
+ *   Effect.provide(Retry.layer({ maxRetries: 2, initialBackoff: "1 millis" }))
+ * )
+ *
+ * await Effect.runPromise(program) // => 3
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const run = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | RetryExhausted<E>, R | Retry> =>
+  Effect.flatMap(Retry, (retry) => retry.run(self))

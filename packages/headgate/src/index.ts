@@ -1,0 +1,30 @@
+/**
+ * Budgets, rate limits and retries for LLM calls in Effect.
+ *
+ * @since 0.1.0
+ */
+export * as Alert from "./Alert.ts"
+export * as Alerts from "./Alerts.ts"
+export * as Budget from "./Budget.ts"
+export {
+  BudgetExceeded,
+  BudgetThrottled,
+  InvalidUsage,
+  RateLimitExceeded,
+  RequestTooLarge,
+  RetryExhausted,
+  StoreError
+} from "./Errors.ts"
+export { guard } from "./Guard.ts"
+export * as Guard from "./Guard.ts"
+export * from "./Live.ts"
+export * as Money from "./Money.ts"
+export * as Quota from "./Quota.ts"
+export * as QuotaStore from "./QuotaStore.ts"
+export * as RateLimiter from "./RateLimiter.ts"
+export { policy } from "./Retry.ts"
+export * as Retry from "./Retry.ts"
+export * as Subject from "./Subject.ts"
+export * as Usage from "./Usage.ts"
+export { UsageRecord } from "./UsageRecord.ts"
+export * as Window from "./Window.ts"

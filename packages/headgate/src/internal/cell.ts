@@ -1,0 +1,235 @@
+import * as Duration from "effect/Duration"
+import type { Quota } from "../Quota.ts"
+import type { Usage } from "../Usage.ts"
+import { type Drain, drained, type Slots, slotsOf, timeToDrain } from "./windows.ts"
+
+/** A quota, prepared for counting. */
+export interface Counter {
+  readonly quota: Quota
+  /** What can be used and held at once. */
+  readonly capacity: number
+  /** Counts what is under way and nothing that is over. */
+  readonly concurrency: boolean
+  readonly amount: (usage: Usage) => number
+  readonly slots: Slots
+  readonly drain: Drain | undefined
+  readonly alertAt: ReadonlyArray<number>
+}
+
+const amountOf = (quota: Quota): ((usage: Usage) => number) => {
+  const free = quota.cachedInput === "free"
+  switch (quota.unit) {
+    case "requests":
+      return (usage) => usage.requests
+    case "tokens":
+      return free ? (usage) => usage.tokens - usage.cachedInputTokens : (usage) => usage.tokens
+    case "inputTokens":
+      return free ? (usage) => usage.inputTokens - usage.cachedInputTokens : (usage) => usage.inputTokens
+    case "outputTokens":
+      return (usage) => usage.outputTokens
+    case "cost":
+      return (usage) => usage.cost
+    case "concurrency":
+      return () => 1
+  }
+}
+
+export const makeCounter = (quota: Quota): Counter => {
+  const { window } = quota
+  const bucket = window._tag === "Bucket"
+  return {
+    quota,
+    capacity: bucket ? (quota.limit === 0 ? 0 : (window.burst ?? quota.limit)) : quota.limit,
+    concurrency: quota.unit === "concurrency",
+    amount: amountOf(quota),
+    slots: slotsOf(bucket ? { _tag: "Lifetime" } : window),
+    drain:
+      bucket && quota.limit > 0
+        ? { limit: quota.limit, period: Math.ceil(Duration.toMillis(window.refill)) }
+        : undefined,
+    alertAt: quota.alertAt
+  }
+}
+
+/**
+ * The counters of one quota of one account. Only `used` and `held` say anything outside of this file.
+ *
+ * With slots, `recent` is what was used in `slot`, and `older` lists earlier slots that still count, as pairs of slot
+ * and amount. With a bucket, `recent` is what went in since `slot`, a time at which it was empty or a whole number of
+ * refills was taken off.
+ */
+export class Cell {
+  used = 0
+  held = 0
+  slot = 0
+  recent = 0
+  older: Array<number> | undefined = undefined
+  /** When the alert of each threshold fired last, and at the end that of the limit; 0 where it may fire. */
+  fired: Array<number> | undefined = undefined
+}
+
+/** Lets go of what no longer counts at `now`. */
+export const advance = (counter: Counter, cell: Cell, now: number): void => {
+  if (cell.used === 0 && cell.recent === 0) return
+  if (counter.drain !== undefined) return drainTo(counter.drain, cell, now)
+  const slot = counter.slots.slotAt(now)
+  if (slot !== cell.slot) moveTo(counter.slots, cell, slot)
+}
+
+const moveTo = (slots: Slots, cell: Cell, slot: number): void => {
+  const first = slot - slots.live
+  const older = cell.older
+  if (cell.slot < first) {
+    cell.used = 0
+    if (older !== undefined) older.length = 0
+  } else {
+    if (older !== undefined) dropBefore(cell, older, first)
+    if (cell.recent > 0) {
+      if (older === undefined) cell.older = [cell.slot, cell.recent]
+      else older.push(cell.slot, cell.recent)
+    }
+  }
+  cell.slot = slot
+  cell.recent = 0
+}
+
+const dropBefore = (cell: Cell, older: Array<number>, first: number): void => {
+  let gone = 0
+  while (gone < older.length && older[gone]! < first) {
+    cell.used -= older[gone + 1]!
+    gone += 2
+  }
+  if (gone > 0) older.splice(0, gone)
+}
+
+const drainTo = (drain: Drain, cell: Cell, now: number): void => {
+  const periods = Math.floor((now - cell.slot) / drain.period)
+  if (periods > 0) {
+    cell.slot += periods * drain.period
+    cell.recent -= periods * drain.limit
+  }
+  cell.used = Math.max(0, cell.recent - drained(drain, now - cell.slot))
+  if (cell.used === 0) cell.recent = 0
+}
+
+/** Counts `amount` as used at `now`, to which the cell was advanced. */
+export const book = (counter: Counter, cell: Cell, amount: number, now: number): void => {
+  if (amount === 0) return
+  if (cell.used === 0 && cell.recent === 0) {
+    cell.slot = counter.drain === undefined ? counter.slots.slotAt(now) : now
+    if (cell.older !== undefined) cell.older.length = 0
+  }
+  cell.recent += amount
+  cell.used += amount
+}
+
+/** Takes back up to `amount` of what was booked at `then`, as far as it still counts at `now`. */
+export const refund = (counter: Counter, cell: Cell, amount: number, then: number, now: number): void => {
+  if (counter.drain !== undefined) {
+    // What has drained since may have made room for others, and is not given back.
+    const back = Math.min(cell.used, Math.max(0, amount - drained(counter.drain, now - then)))
+    cell.recent -= back
+    cell.used -= back
+    return
+  }
+  const slot = counter.slots.slotAt(then)
+  if (slot === cell.slot) {
+    const back = Math.min(amount, cell.recent)
+    cell.recent -= back
+    cell.used -= back
+    return
+  }
+  const at = cell.older === undefined ? -1 : cell.older.findIndex((value, index) => index % 2 === 0 && value === slot)
+  if (at < 0) return
+  const back = Math.min(amount, cell.older![at + 1]!)
+  cell.older![at + 1]! -= back
+  cell.used -= back
+}
+
+/** What a hold gives back by itself if nobody ends it: `amount` at `expiresAt`, or when a charge of then is over. */
+export interface Pending {
+  readonly amount: number
+  readonly expiresAt: number
+  readonly onExpiry: "charge" | "release"
+}
+
+/**
+ * The first moment from `now` on at which `amount` fits if nothing else happens; `Infinity` if there is none.
+ * `pending` lists the holds in the order in which they expire.
+ */
+export const fitsAt = (counter: Counter, cell: Cell, amount: number, now: number, pending: Iterable<Pending>): number =>
+  counter.drain === undefined
+    ? slotsFitAt(counter, cell, amount, now, pending)
+    : bucketFitsAt(counter.drain, counter, cell, amount, now, pending)
+
+const slotsFitAt = (counter: Counter, cell: Cell, amount: number, now: number, pending: Iterable<Pending>): number => {
+  let excess = cell.used + cell.held + amount - counter.capacity
+  if (excess <= 0) return now
+  const older = cell.older ?? []
+  const freed: Array<readonly [at: number, amount: number]> = []
+  for (let index = 0; index < older.length; index += 2) {
+    freed.push([counter.slots.endOf(older[index]!), older[index + 1]!])
+  }
+  if (cell.recent > 0) freed.push([counter.slots.endOf(cell.slot), cell.recent])
+  // Each step takes what comes free first. A hold that will be charged comes free at the end of its slot, so a later
+  // one that will be released can overtake it: the charged wait in `freed`, which stays sorted.
+  let next = 0
+  const holds = pending[Symbol.iterator]()
+  let hold = holds.next()
+  while (true) {
+    while (!hold.done && hold.value.expiresAt <= (freed[next]?.[0] ?? Infinity)) {
+      const { amount, expiresAt, onExpiry } = hold.value
+      if (counter.concurrency || onExpiry === "release") {
+        excess -= amount
+        if (excess <= 0) return expiresAt
+      } else {
+        const at = counter.slots.endOf(counter.slots.slotAt(expiresAt))
+        let place = freed.length
+        while (place > next && freed[place - 1]![0] > at) place--
+        freed.splice(place, 0, [at, amount])
+      }
+      hold = holds.next()
+    }
+    const free = freed[next++]
+    if (free === undefined) return Infinity
+    excess -= free[1]
+    if (excess <= 0) return free[0]
+  }
+}
+
+const bucketFitsAt = (
+  drain: Drain,
+  counter: Counter,
+  cell: Cell,
+  amount: number,
+  now: number,
+  pending: Iterable<Pending>
+): number => {
+  let anchor = cell.slot
+  let level = cell.recent
+  let held = cell.held
+  const fits = (): number => {
+    const room = counter.capacity - amount - held
+    return room < 0 ? Infinity : anchor + timeToDrain(drain, level - room)
+  }
+  for (const { amount, expiresAt, onExpiry } of pending) {
+    const at = fits()
+    if (at <= expiresAt) return Math.max(at, now)
+    held -= amount
+    const left = Math.max(0, level - drained(drain, expiresAt - anchor))
+    if (left === 0) {
+      anchor = expiresAt
+      level = 0
+    }
+    if (onExpiry === "charge") level += amount
+  }
+  return Math.max(fits(), now)
+}
+
+/** The moment at which nothing is used any more, if nothing else happens. */
+export const emptyAt = (counter: Counter, cell: Cell, now: number): number => {
+  if (cell.used === 0) return now
+  if (counter.drain !== undefined) return cell.slot + timeToDrain(counter.drain, cell.recent)
+  const last = cell.recent > 0 || cell.older === undefined ? cell.slot : (cell.older.at(-2) ?? cell.slot)
+  return counter.slots.endOf(last)
+}

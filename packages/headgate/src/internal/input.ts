@@ -1,0 +1,62 @@
+import type { InvalidUsage } from "../Errors.ts"
+import * as Money from "../Money.ts"
+import type * as Subject from "../Subject.ts"
+import type * as Usage from "../Usage.ts"
+import { invalidUsage } from "./refusal.ts"
+
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
+
+const wholeNumber = "a whole number from 0 to 2^53 - 1"
+
+const badCount = (input: Usage.Input): InvalidUsage => {
+  const fields = ["requests", "inputTokens", "outputTokens", "cachedInputTokens", "tokens"] as const
+  const field = fields.find((field) => input[field] !== undefined && !isCount(input[field])) ?? "tokens"
+  return invalidUsage(field, wholeNumber, input[field])
+}
+
+/** The one place where a usage from outside becomes a `Usage`. `requests` is the count when none is given. */
+export const checkUsage = (input: Usage.Input, requests: number): Usage.Usage | InvalidUsage => {
+  if (typeof input !== "object" || input === null) return invalidUsage("usage", "an object", input)
+  const given = input.requests ?? requests
+  const inputTokens = input.inputTokens ?? 0
+  const outputTokens = input.outputTokens ?? 0
+  const cachedInputTokens = input.cachedInputTokens ?? 0
+  const tokens = Math.max(input.tokens ?? 0, inputTokens + outputTokens)
+  if (
+    !(
+      isCount(given) &&
+      isCount(inputTokens) &&
+      isCount(outputTokens) &&
+      isCount(cachedInputTokens) &&
+      isCount(tokens)
+    ) ||
+    (input.tokens !== undefined && !isCount(input.tokens))
+  ) {
+    return badCount(input)
+  }
+  if (cachedInputTokens > (input.inputTokens ?? tokens)) {
+    return invalidUsage("cachedInputTokens", "at most inputTokens, of which it is a part", cachedInputTokens)
+  }
+  const cost = input.cost === undefined ? Money.zero : Money.fromInput(input.cost)
+  if (cost === undefined) return invalidUsage("cost", `money from $0 to $9007199`, input.cost)
+  return { requests: given, inputTokens, outputTokens, cachedInputTokens, tokens, cost }
+}
+
+const maxDimensions = 16
+const maxLength = 256
+
+/** Says what is wrong with a subject from outside, if anything. */
+export const checkSubject = (subject: Subject.Subject): InvalidUsage | undefined => {
+  if (typeof subject !== "object" || subject === null) return invalidUsage("subject", "a record of texts", subject)
+  let dimensions = 0
+  for (const dimension of Object.keys(subject)) {
+    const value = subject[dimension]
+    if (++dimensions > maxDimensions) return invalidUsage("subject", `at most ${maxDimensions} dimensions`, dimensions)
+    if (dimension === "" || dimension.length > maxLength || dimension === "__proto__") {
+      return invalidUsage("subject", `named by 1 to ${maxLength} characters, not __proto__`, dimension)
+    }
+    if (typeof value !== "string" || value.length === 0 || value.length > maxLength || value === "__proto__") {
+      return invalidUsage(`subject.${dimension}`, `1 to ${maxLength} characters, not __proto__`, value)
+    }
+  }
+}

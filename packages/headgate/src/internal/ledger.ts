@@ -1,0 +1,539 @@
+import type { Alert } from "../Alert.ts"
+import * as Usage from "../Usage.ts"
+import { type AccountState, Book, Claim, Entry } from "./accounts.ts"
+import { makeAlert, subjectOf } from "./alerts.ts"
+import { advance, book, type Cell, type Counter, emptyAt, fitsAt, refund } from "./cell.ts"
+import type { Account, Booked, Conflict, Hold, Plan, QuotaStatus, Refused, Reserve, Status } from "./verbs.ts"
+
+/** How many ids given by callers are remembered; the oldest are forgotten first. */
+const maxIds = 65_536
+
+const noAlerts: ReadonlyArray<Alert> = []
+const noPending: ReadonlyArray<never> = []
+
+const conflict = (bound: string, state: string): Conflict => ({ _tag: "Conflict", bound, state })
+
+const sameUsage = (a: Usage.Usage, b: Usage.Usage): boolean =>
+  a.requests === b.requests &&
+  a.inputTokens === b.inputTokens &&
+  a.outputTokens === b.outputTokens &&
+  a.cachedInputTokens === b.cachedInputTokens &&
+  a.tokens === b.tokens &&
+  a.cost === b.cost
+
+const accountOf = (state: AccountState): Account => ({ plan: state.book.plan, value: state.value })
+
+/** The open holds of one time to live: they expire in the order in which they were made or extended. */
+interface Queue {
+  readonly ttl: number
+  first: Entry | undefined
+  last: Entry | undefined
+}
+
+/**
+ * The decision "does it fit, and if not, when", and what follows from it. Given the same commands at the same times it
+ * gives the same answers: it reads no clock and draws no random numbers. State is changed in place, and only after a
+ * command was found to be admitted on every account.
+ */
+export class Ledger {
+  private readonly plans = new WeakMap<Plan, Book>()
+  private readonly books = new Map<string, Book>()
+  private readonly queues: Array<Queue> = []
+  private readonly named = new Map<
+    string,
+    { readonly content: Reserve | BookedRecord; readonly entry: Entry | undefined }
+  >()
+  private readonly ids = { next: 1 }
+  private last = -Infinity
+  private turnsAt = Infinity
+
+  /** Number of accounts in memory. */
+  get size(): number {
+    let size = 0
+    for (const book of this.books.values()) size += book.size
+    return size
+  }
+
+  reserve(command: Reserve, clock: number): Hold | Refused | Conflict {
+    const now = this.at(clock)
+    const { id } = command
+    if (id !== undefined) {
+      const known = this.named.get(id)
+      if (known !== undefined)
+        return sameReserve(known.content, command) ? (repeated(known.entry) ?? this.known(id)) : this.known(id)
+    }
+    const states = command.accounts.map((account) => this.state(account, now))
+    const { usage } = command
+    if (command.mode !== "force") {
+      for (let index = 0; index < states.length; index++) {
+        const state = states[index]!
+        if (state.throttledUntil > now || !this.fits(state, usage, now)) return this.refuse(states, usage, now)
+      }
+    } else {
+      for (const state of states) state.advance(now)
+    }
+    const entry = new Entry(command, now, this.ids)
+    if (command.mode === "ask") return entry
+    this.hold(entry, states, now)
+    if (id !== undefined) this.remember(id, command, entry)
+    return entry
+  }
+
+  /** Holds `more` on the accounts of an open hold and starts its time to live anew. `step` grows with each extension. */
+  extend(hold: Hold, more: Usage.Usage, step: number, clock: number): Booked | Refused | Conflict {
+    const now = this.at(clock)
+    if (!(hold instanceof Entry)) return foreign
+    const entry = hold
+    if (entry.ended !== undefined) return conflict("open", "ended")
+    if (step < entry.extensions) return { _tag: "Booked", reserved: entry.usage, repeated: true, alerts: noAlerts }
+    if (entry.state !== "held") return conflict("open", "expired")
+    const states = entry.claims.map((claim) => claim.account)
+    for (const state of states) {
+      if (!entry.forced && (state.throttledUntil > now || !this.fits(state, more, now, true)))
+        return this.refuse(states, more, now, true)
+    }
+    for (const state of states) {
+      const counters = state.book.counters
+      for (let index = 0; index < counters.length; index++) {
+        const counter = counters[index]!
+        if (!counter.concurrency) state.cells[index]!.held += counter.amount(more)
+      }
+    }
+    this.dequeue(entry)
+    entry.usage = Usage.sum(entry.usage, more)
+    entry.expiresAt = now + entry.ttl
+    entry.extensions = step + 1
+    this.enqueue(entry)
+    return { _tag: "Booked", reserved: entry.usage, repeated: false, alerts: noAlerts }
+  }
+
+  /** Replaces what a hold took by what was really used. After its expiry too, once. */
+  settle(hold: Hold, actual: Usage.Usage, clock: number): Booked | Conflict {
+    const now = this.at(clock)
+    if (!(hold instanceof Entry)) return foreign
+    const entry = hold
+    const { ended } = entry
+    if (ended === "released") return conflict("open", "released")
+    if (ended !== undefined) {
+      return sameUsage(ended, actual)
+        ? { _tag: "Booked", reserved: entry.usage, repeated: true, alerts: noAlerts }
+        : conflict("settled with the same usage", "settled with another")
+    }
+    entry.ended = actual
+    const alerts: Array<Alert> = []
+    this.overruns(entry, actual, now, alerts)
+    this.move(entry, actual, now, alerts)
+    return { _tag: "Booked", reserved: entry.usage, repeated: false, alerts }
+  }
+
+  /** Gives everything back. */
+  release(hold: Hold, clock: number): Booked | Conflict {
+    const now = this.at(clock)
+    if (!(hold instanceof Entry)) return foreign
+    const entry = hold
+    if (entry.ended !== undefined && entry.ended !== "released") return conflict("open", "settled")
+    const repeated = entry.ended === "released"
+    if (!repeated) {
+      entry.ended = "released"
+      this.move(entry, undefined, now, undefined)
+    }
+    return { _tag: "Booked", reserved: entry.usage, repeated, alerts: noAlerts }
+  }
+
+  /** Books what was never reserved. */
+  record(
+    accounts: ReadonlyArray<Account>,
+    usage: Usage.Usage,
+    id: string | undefined,
+    clock: number
+  ): Booked | Conflict {
+    const now = this.at(clock)
+    if (id !== undefined) {
+      const known = this.named.get(id)
+      if (known !== undefined) {
+        return known.entry === undefined && sameRecord(known.content, accounts, usage)
+          ? { _tag: "Booked", reserved: Usage.zero, repeated: true, alerts: noAlerts }
+          : this.known(id)
+      }
+      this.remember(id, { accounts, usage }, undefined)
+    }
+    const alerts: Array<Alert> = []
+    for (const account of accounts) {
+      const state = this.state(account, now)
+      const counters = state.book.counters
+      for (let index = 0; index < counters.length; index++) {
+        const counter = counters[index]!
+        if (!counter.concurrency) this.use(state, counter, index, counter.amount(usage), now, alerts)
+      }
+    }
+    return { _tag: "Booked", reserved: Usage.zero, repeated: false, alerts }
+  }
+
+  status(accounts: ReadonlyArray<Account>, clock: number): Status {
+    const now = this.at(clock)
+    const quotas: Array<QuotaStatus> = []
+    let throttledUntil = 0
+    for (const account of accounts) {
+      const book = this.book(account.plan, now)
+      const state = book.find(account.value)
+      if (state !== undefined && state.throttledUntil > now) {
+        throttledUntil = Math.max(throttledUntil, state.throttledUntil)
+      }
+      const subject = subjectOf(account)
+      for (const [index, counter] of book.counters.entries()) {
+        const cell = state?.cells[index]
+        if (cell !== undefined) advance(counter, cell, now)
+        const used = cell?.used ?? 0
+        const held = cell?.held ?? 0
+        quotas.push({
+          name: counter.quota.name,
+          unit: counter.quota.unit,
+          limit: counter.capacity,
+          used,
+          held,
+          remaining: Math.max(0, counter.capacity - used - held),
+          utilization: counter.capacity === 0 ? 0 : used / counter.capacity,
+          resetAfter: cell === undefined ? 0 : emptyAt(counter, cell, now) - now,
+          subject
+        })
+      }
+    }
+    return { quotas, throttledUntil }
+  }
+
+  /** Sets what is used to nothing: on these accounts, or for all values of these plans. */
+  reset(
+    target: { readonly accounts: ReadonlyArray<Account> } | { readonly plans: ReadonlyArray<Plan> },
+    clock: number
+  ): void {
+    const now = this.at(clock)
+    if ("accounts" in target) for (const { plan, value } of target.accounts) this.book(plan, now).reset(value)
+    else for (const plan of target.plans) this.book(plan, now).reset(undefined)
+  }
+
+  /** The time of a command. Time never runs backwards, and what is due by then happens first. */
+  private at(clock: number): number {
+    const now = Math.max(Math.floor(clock), this.last)
+    if (now === this.last) return now
+    this.last = now
+    this.expire(now)
+    if (now >= this.turnsAt) this.turn(now)
+    return now
+  }
+
+  private book(plan: Plan, now: number): Book {
+    const known = this.plans.get(plan)
+    if (known !== undefined) return known
+    const key = JSON.stringify(plan)
+    let book = this.books.get(key)
+    if (book === undefined) {
+      book = new Book(plan, now)
+      this.books.set(key, book)
+      this.turnsAt = Math.min(this.turnsAt, book.turnsAt)
+    }
+    this.plans.set(plan, book)
+    return book
+  }
+
+  private state(account: Account, now: number): AccountState {
+    return this.book(account.plan, now).touch(account.value)
+  }
+
+  private turn(now: number): void {
+    this.turnsAt = Infinity
+    for (const book of this.books.values()) {
+      book.turn(now, this.open())
+      this.turnsAt = Math.min(this.turnsAt, book.turnsAt)
+    }
+  }
+
+  private *open(): Generator<Entry> {
+    for (const queue of this.queues) for (let entry = queue.first; entry !== undefined; entry = entry.next) yield entry
+  }
+
+  private fits(state: AccountState, usage: Usage.Usage, now: number, extending = false): boolean {
+    const counters = state.book.counters
+    for (let index = 0; index < counters.length; index++) {
+      const counter = counters[index]!
+      const cell = state.cells[index]!
+      advance(counter, cell, now)
+      if (!fitsIn(counter, cell, requested(counter, usage, extending))) return false
+    }
+    return true
+  }
+
+  private hold(entry: Entry, states: ReadonlyArray<AccountState>, now: number): void {
+    const alerts: Array<Alert> = []
+    const booked = entry.state === "booked"
+    let holds = !booked
+    for (const state of states) {
+      entry.claims.push(new Claim(entry, state))
+      const counters = state.book.counters
+      for (let index = 0; index < counters.length; index++) {
+        const counter = counters[index]!
+        if (booked && !counter.concurrency) {
+          this.use(state, counter, index, counter.amount(entry.usage), now, alerts)
+        } else {
+          state.cells[index]!.held += counter.amount(entry.usage)
+          holds = true
+        }
+      }
+    }
+    if (alerts.length > 0) entry.alerts = alerts
+    if (holds) this.enqueue(entry)
+  }
+
+  /** Puts `to` in the place of what the entry holds or has booked, and ends its hold. */
+  private move(entry: Entry, to: Usage.Usage | undefined, now: number, alerts: Array<Alert> | undefined): void {
+    const { state: from, queued } = entry
+    if (queued) this.dequeue(entry)
+    for (const claim of entry.claims) {
+      const account = queued ? claim.account : claim.account.book.current(claim.account)
+      const there = account === claim.account && account.resets === claim.resets
+      const counters = account.book.counters
+      for (let index = 0; index < counters.length; index++) {
+        const counter = counters[index]!
+        const cell = account.cells[index]!
+        const before = counter.amount(entry.usage)
+        if (counter.concurrency) {
+          if (queued) cell.held -= before
+          continue
+        }
+        const after = to === undefined ? 0 : counter.amount(to)
+        if (from === "held") cell.held -= before
+        if (from === "booked" && after < before) {
+          advance(counter, cell, now)
+          if (there) refund(counter, cell, before - after, entry.bookedAt, now)
+        } else {
+          this.use(account, counter, index, from === "booked" ? after - before : after, now, alerts)
+        }
+      }
+      if (from !== "booked") claim.resets = account.resets
+    }
+    entry.state = to === undefined ? "gone" : "booked"
+    if (from !== "booked") entry.bookedAt = now
+  }
+
+  /** Counts an amount as used and raises what alerts this brings; without a list they wait for the next use. */
+  private use(
+    state: AccountState,
+    counter: Counter,
+    index: number,
+    amount: number,
+    now: number,
+    alerts: Array<Alert> | undefined
+  ): void {
+    if (amount === 0) return
+    const cell = state.cells[index]!
+    advance(counter, cell, now)
+    if (cell.fired !== undefined) rearm(counter, cell, now)
+    book(counter, cell, amount, now)
+    if (cell.used > counter.capacity && counter.drain !== undefined) state.book.noteOverdrawn(state)
+    if (alerts === undefined || counter.capacity === 0) return
+    for (let place = 0; place < counter.alertAt.length; place++) {
+      const threshold = counter.alertAt[place]!
+      if (cell.used < threshold * counter.capacity) return
+      if (fire(counter, cell, place, now)) {
+        alerts.push(
+          makeAlert("ThresholdReached", accountOf(state), counter.quota, threshold, cell.used / counter.capacity, now)
+        )
+      }
+    }
+  }
+
+  private overruns(entry: Entry, actual: Usage.Usage, now: number, alerts: Array<Alert>): void {
+    const told = new Set<string>()
+    for (const { account } of entry.claims) {
+      if (account.book.plan.alerts !== "all") continue
+      for (const counter of account.book.counters) {
+        const reserved = counter.amount(entry.usage)
+        const used = counter.amount(actual)
+        if (counter.concurrency || used <= reserved || told.has(counter.quota.unit)) continue
+        told.add(counter.quota.unit)
+        alerts.push(makeAlert("Overrun", accountOf(account), counter.quota, reserved, used, now))
+      }
+    }
+  }
+
+  /** The answer to a command that does not fit: what refuses it longest, and until when. */
+  private refuse(states: ReadonlyArray<AccountState>, usage: Usage.Usage, now: number, extending = false): Refused {
+    let at = -1
+    let until = 0
+    let refused: { readonly state: AccountState; readonly index: number } | undefined
+    const alerts: Array<Alert> = []
+    for (const state of states) {
+      state.advance(now)
+      for (const [index, counter] of state.book.counters.entries()) {
+        const amount = requested(counter, usage, extending)
+        if (amount > counter.capacity || counter.capacity === 0) {
+          const hit = this.limitHit(state, counter, state.cells[index]!, amount, now)
+          return refusal("tooLarge", state, index, amount, Infinity, 0, hit)
+        }
+      }
+      if (state.throttledUntil > now) until = Math.max(until, state.throttledUntil)
+    }
+    const throttled = until > 0
+    for (const state of states) {
+      for (const [index, counter] of state.book.counters.entries()) {
+        const cell = state.cells[index]!
+        const amount = requested(counter, usage, extending)
+        if (fitsIn(counter, cell, amount)) continue
+        const pending = state.first === undefined ? noPending : state.pending(counter)
+        const free = fitsAt(counter, cell, amount, now, pending)
+        if (free > at) {
+          at = free
+          refused = { state, index }
+        }
+        if (throttled) continue
+        alerts.push(...this.limitHit(state, counter, cell, amount, now))
+        const { throttle } = state.book.plan
+        if (
+          throttle > 0 &&
+          !counter.concurrency &&
+          counter.quota.window._tag !== "Lifetime" &&
+          state.throttledUntil <= now
+        ) {
+          state.throttledUntil = now + throttle
+          until = Math.max(until, state.throttledUntil)
+          alerts.push(makeAlert("Throttled", accountOf(state), counter.quota, 1, share(counter, cell, amount), now))
+        }
+      }
+    }
+    const { state, index } = refused ?? { state: states.find((state) => state.throttledUntil > now)!, index: 0 }
+    const amount = requested(state.book.counters[index]!, usage, extending)
+    return refusal(throttled ? "throttled" : "exceeded", state, index, amount, Math.max(at, until) - now, until, alerts)
+  }
+
+  private limitHit(state: AccountState, counter: Counter, cell: Cell, amount: number, now: number): Array<Alert> {
+    if (state.book.plan.alerts !== "all") return []
+    if (cell.fired !== undefined) rearm(counter, cell, now)
+    return fire(counter, cell, counter.alertAt.length, now)
+      ? [makeAlert("LimitHit", accountOf(state), counter.quota, 1, share(counter, cell, amount), now)]
+      : []
+  }
+
+  private expire(now: number): void {
+    while (true) {
+      let due: Entry | undefined
+      for (const { first } of this.queues) {
+        if (first !== undefined && first.expiresAt <= now && (due === undefined || first.expiresAt < due.expiresAt))
+          due = first
+      }
+      if (due === undefined) return
+      // A place booked at once stays booked when it is charged; only its share of the concurrency ends.
+      const charge = due.onExpiry === "charge"
+      this.move(due, charge ? due.usage : undefined, due.expiresAt, undefined)
+    }
+  }
+
+  private enqueue(entry: Entry): void {
+    let queue = this.queues.find((queue) => queue.ttl === entry.ttl)
+    if (queue === undefined) this.queues.push((queue = { ttl: entry.ttl, first: undefined, last: undefined }))
+    entry.previous = queue.last
+    if (queue.last === undefined) queue.first = entry
+    else queue.last.next = entry
+    queue.last = entry
+    entry.queued = true
+    for (const claim of entry.claims) claim.link()
+  }
+
+  private dequeue(entry: Entry): void {
+    const queue = this.queues.find((queue) => queue.ttl === entry.ttl)!
+    if (entry.previous === undefined) queue.first = entry.next
+    else entry.previous.next = entry.next
+    if (entry.next === undefined) queue.last = entry.previous
+    else entry.next.previous = entry.previous
+    entry.previous = entry.next = undefined
+    entry.queued = false
+    for (const claim of entry.claims) claim.unlink()
+  }
+
+  private known(id: string): Conflict {
+    return conflict("the same for the same id", `another for ${id.slice(0, 64)}`)
+  }
+
+  private remember(id: string, content: Reserve | BookedRecord, entry: Entry | undefined): void {
+    if (this.named.size >= maxIds) this.named.delete(this.named.keys().next().value!)
+    this.named.set(id, { content, entry })
+  }
+}
+
+/** The answer to a repeated command: the same hold, whose alerts were told the first time. */
+const repeated = (entry: Entry | undefined): Entry | undefined => {
+  if (entry !== undefined) entry.alerts = noAlerts
+  return entry
+}
+
+const foreign = conflict("made by this store", "a hold of another")
+
+interface BookedRecord {
+  readonly accounts: ReadonlyArray<Account>
+  readonly usage: Usage.Usage
+}
+
+const sameRecord = (known: BookedRecord, accounts: ReadonlyArray<Account>, usage: Usage.Usage): boolean =>
+  sameUsage(known.usage, usage) &&
+  known.accounts.length === accounts.length &&
+  known.accounts.every(
+    (account, index) => account.value === accounts[index]!.value && account.plan.id === accounts[index]!.plan.id
+  )
+
+const sameReserve = (known: BookedRecord, command: Reserve): boolean =>
+  sameRecord(known, command.accounts, command.usage)
+
+/** What a usage asks of a counter. One call under way stays one, however often it is extended. */
+const requested = (counter: Counter, usage: Usage.Usage, extending: boolean): number =>
+  counter.concurrency && extending ? 0 : counter.amount(usage)
+
+/** A limit of 0 denies everything; otherwise what asks for nothing is not refused, whatever else has been spent. */
+const fitsIn = (counter: Counter, cell: Cell, amount: number): boolean =>
+  amount === 0 ? counter.capacity > 0 : cell.used + cell.held + amount <= counter.capacity
+
+const share = (counter: Counter, cell: Cell, amount: number): number =>
+  counter.capacity === 0 ? 1 : (cell.used + cell.held + amount) / counter.capacity
+
+const refusal = (
+  reason: Refused["reason"],
+  state: AccountState,
+  index: number,
+  requested: number,
+  retryAfter: number,
+  until: number,
+  alerts: ReadonlyArray<Alert>
+): Refused => {
+  const counter = state.book.counters[index]!
+  const cell = state.cells[index]!
+  return {
+    _tag: "Refused",
+    reason,
+    account: accountOf(state),
+    quota: counter.quota,
+    capacity: counter.capacity,
+    used: cell.used,
+    held: cell.held,
+    requested,
+    retryAfter,
+    until,
+    alerts
+  }
+}
+
+/** When the window in which an alert fired is over. */
+const overAt = (counter: Counter, fired: number): number =>
+  counter.drain === undefined ? counter.slots.endOf(counter.slots.slotAt(fired)) : fired + counter.drain.period
+
+/** Arms again what fired in a window that is over, if usage has fallen back below it. */
+const rearm = (counter: Counter, cell: Cell, now: number): void => {
+  const fired = cell.fired!
+  for (let place = 0; place < fired.length; place++) {
+    const below = place >= counter.alertAt.length || cell.used < counter.alertAt[place]! * counter.capacity
+    if (fired[place]! > 0 && below && overAt(counter, fired[place]!) <= now) fired[place] = 0
+  }
+}
+
+const fire = (counter: Counter, cell: Cell, place: number, now: number): boolean => {
+  cell.fired ??= Array.from({ length: counter.alertAt.length + 1 }, () => 0)
+  if (cell.fired[place]! > 0) return false
+  cell.fired[place] = Math.max(1, now)
+  return true
+}

@@ -1,0 +1,98 @@
+import type { Account, Refused } from "./verbs.ts"
+
+/** Someone who waits. `ticket` is the place in the order of arrival, over all lines. */
+export class Waiter {
+  readonly ticket: number
+  readonly accounts: ReadonlyArray<Account>
+  line: Line | undefined = undefined
+  previous: Waiter | undefined = undefined
+  next: Waiter | undefined = undefined
+  /** Whether it was called since it last looked. */
+  called = false
+  wake: (() => void) | undefined = undefined
+
+  constructor(ticket: number, accounts: ReadonlyArray<Account>) {
+    this.ticket = ticket
+    this.accounts = accounts
+  }
+
+  call(): void {
+    this.called = true
+    this.wake?.()
+  }
+}
+
+/** Those who wait for one account, in the order of their tickets. Only the first one asks the store. */
+export class Line {
+  readonly key: string
+  first: Waiter | undefined = undefined
+  last: Waiter | undefined = undefined
+  /** The first one's last refusal, and when that was. */
+  refused: { readonly answer: Refused; readonly at: number } | undefined = undefined
+
+  constructor(key: string) {
+    this.key = key
+  }
+}
+
+const keyOf = (account: Account): string => `${account.plan.id}/${account.value}`
+
+/** All lines of a limiter. A line lives while somebody stands in it. */
+export class Lines {
+  private readonly lines = new Map<string, Line>()
+  private tickets = 0
+  waiting = 0
+
+  newcomer(accounts: ReadonlyArray<Account>): Waiter {
+    return new Waiter(this.tickets++, accounts)
+  }
+
+  /** An account for which somebody waits who came before `waiter`, or before anyone who comes now. */
+  ahead(accounts: ReadonlyArray<Account>, waiter?: Waiter): Account | undefined {
+    if (this.lines.size === 0) return undefined
+    return accounts.find((account) => {
+      const first = this.lines.get(keyOf(account))?.first
+      return first !== undefined && (waiter === undefined || first.ticket < waiter.ticket)
+    })
+  }
+
+  /** Puts a waiter into the line of an account, at the place of its ticket. */
+  join(waiter: Waiter, account: Account): Line {
+    const key = keyOf(account)
+    if (waiter.line?.key === key) return waiter.line
+    this.leave(waiter)
+    let line = this.lines.get(key)
+    if (line === undefined) this.lines.set(key, (line = new Line(key)))
+    let before = line.last
+    while (before !== undefined && before.ticket > waiter.ticket) before = before.previous
+    waiter.previous = before
+    waiter.next = before === undefined ? line.first : before.next
+    if (before === undefined) line.first = waiter
+    else before.next = waiter
+    if (waiter.next === undefined) line.last = waiter
+    else waiter.next.previous = waiter
+    waiter.line = line
+    this.waiting++
+    return line
+  }
+
+  /** Takes a waiter out of its line, and calls the next if it was the first. */
+  leave(waiter: Waiter): void {
+    const { line, next, previous } = waiter
+    if (line === undefined) return
+    if (previous === undefined) line.first = next
+    else previous.next = next
+    if (next === undefined) line.last = previous
+    else next.previous = previous
+    waiter.line = waiter.previous = waiter.next = undefined
+    this.waiting--
+    if (line.first === undefined) this.lines.delete(line.key)
+    else if (previous === undefined) line.first.call()
+  }
+
+  /** Something was given back on these accounts: whoever is first may look again. */
+  call(accounts: ReadonlyArray<Account>): void {
+    if (this.lines.size === 0) return
+    for (const account of accounts) this.lines.get(keyOf(account))?.first?.call()
+  }
+}

@@ -1,0 +1,70 @@
+import * as Metric from "effect/Metric"
+
+/**
+ * All metrics, in one place. Attributes are drawn from small fixed sets: a subject is never one.
+ */
+const call = (outcome: string) =>
+  Metric.counter("headgate_calls", {
+    description: "Guarded calls by how they ended",
+    incremental: true,
+    attributes: { outcome }
+  })
+
+export const calls = {
+  answered: call("answered"),
+  refused: call("refused"),
+  failed: call("failed"),
+  interrupted: call("interrupted")
+}
+
+export const attempts = Metric.counter("headgate_attempts", {
+  description: "Attempts of guarded calls that were let through to the provider",
+  incremental: true
+})
+
+const refusal = (reason: string) =>
+  Metric.counter("headgate_refusals", { description: "Refusals by error", incremental: true, attributes: { reason } })
+
+export const refusals = {
+  BudgetExceeded: refusal("BudgetExceeded"),
+  BudgetThrottled: refusal("BudgetThrottled"),
+  RateLimitExceeded: refusal("RateLimitExceeded"),
+  RequestTooLarge: refusal("RequestTooLarge"),
+  Shadow: refusal("Shadow")
+}
+
+const tokenCounter = (kind: string) =>
+  Metric.counter("headgate_tokens", {
+    description: "Tokens settled or recorded",
+    incremental: true,
+    attributes: { kind }
+  })
+
+export const inputTokens = tokenCounter("input")
+export const outputTokens = tokenCounter("output")
+export const tokens = tokenCounter("all")
+
+export const cost = Metric.counter("headgate_cost_nanodollars", {
+  description: "Cost settled or recorded, in nano-dollars",
+  incremental: true
+})
+
+export const retries = Metric.counter("headgate_retries", {
+  description: "Retries that were scheduled",
+  incremental: true
+})
+
+export const waited = Metric.histogram("headgate_wait_millis", {
+  description: "Milliseconds that a call waited for a place in the rate limiter, when it had to",
+  boundaries: Metric.exponentialBoundaries({ start: 1, factor: 4, count: 11 })
+})
+
+export const estimateRatio = Metric.histogram("headgate_estimate_ratio", {
+  description: "Estimated tokens divided by actual tokens",
+  boundaries: [0.5, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10]
+})
+
+export const storeErrors = Metric.counter("headgate_store_errors", {
+  description: "Calls let through, or settlements put off, because the store failed",
+  incremental: true
+})

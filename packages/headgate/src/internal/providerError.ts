@@ -1,0 +1,146 @@
+import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
+import type * as Money from "../Money.ts"
+import type * as Usage from "../Usage.ts"
+
+/**
+ * What an error from outside says about itself, whoever made it: Effect's `AiError` and `HttpClientError`, the classes of
+ * vendors' SDKs, a `fetch` that failed, or a plain object. They keep the same facts at different depths.
+ */
+type Facts = { readonly [key: string]: unknown }
+
+const deeper = ["reason", "response", "error", "cause"] as const
+
+const isObject = (value: unknown): value is Facts => typeof value === "object" && value !== null
+
+/** The error, then what it holds, at most three levels down. */
+const levels = (error: unknown): ReadonlyArray<Facts> => {
+  const found: Array<Facts> = isObject(error) ? [error] : []
+  for (let index = 0; index < found.length && found.length < 16; index++) {
+    for (const key of deeper) {
+      const next = found[index]![key]
+      if (isObject(next) && !found.includes(next)) found.push(next)
+    }
+  }
+  return found
+}
+
+const first = <A>(error: unknown, read: (facts: Facts) => A | undefined): A | undefined => {
+  for (const facts of levels(error)) {
+    const found = read(facts)
+    if (found !== undefined) return found
+  }
+}
+
+/** The HTTP status. */
+export const statusOf = (error: unknown): number | undefined =>
+  first(error, ({ status, statusCode }) =>
+    typeof status === "number" ? status : typeof statusCode === "number" ? statusCode : undefined
+  )
+
+/** A header of the reply, by its name in lower case. */
+export const headerOf = (error: unknown, name: string): string | undefined =>
+  first(error, ({ headers }) => {
+    if (!isObject(headers)) return undefined
+    const value = headers instanceof Headers ? headers.get(name) : (headers[name] ?? headers[capitalized(name)])
+    return typeof value === "string" ? value : undefined
+  })
+
+const capitalized = (name: string): string => name.replace(/(^|-)[a-z]/g, (letters) => letters.toUpperCase())
+
+/** Whether one of the tags, names, codes and types that the error carries is in `words`. */
+export const mentions = (error: unknown, words: ReadonlySet<string>): boolean =>
+  first(error, ({ _tag, code, name, type }) =>
+    [_tag, code, name, type].some((word) => typeof word === "string" && words.has(word)) ? true : undefined
+  ) ?? false
+
+/** Whether the error says of itself that it is worth another try. */
+export const saysRetryable = (error: unknown): boolean | undefined =>
+  first(error, ({ isRetryable }) => (typeof isRetryable === "boolean" ? isRetryable : undefined))
+
+/** Seconds, or a date as in HTTP; `undefined` for what is neither, or not in the future. */
+const parseRetryAfter = (text: string, now: number): number | undefined => {
+  const trimmed = text.trim()
+  if (/^\d+(\.\d+)?$/.test(trimmed)) return Number(trimmed) * 1000
+  const date = /[a-z]{3}/i.test(trimmed) ? Date.parse(trimmed) : NaN
+  return Number.isNaN(date) ? undefined : Math.max(0, date - now)
+}
+
+/**
+ * How many milliseconds the error asks to wait: its `retryAfter` (a `Duration`, text as in the header, or seconds), the
+ * header `retry-after-ms`, or `retry-after` in seconds or as a date. What cannot be read asks for nothing.
+ */
+export const retryAfterOf = (error: unknown, now: number): number | undefined => {
+  const own = first(error, ({ retryAfter }) => {
+    if (Duration.isDuration(retryAfter)) return Duration.toMillis(retryAfter)
+    if (typeof retryAfter === "number") return retryAfter * 1000
+    return typeof retryAfter === "string" ? textOf(retryAfter, now) : undefined
+  })
+  const millis = Number(headerOf(error, "retry-after-ms") ?? NaN)
+  const header = headerOf(error, "retry-after")
+  const asked =
+    own ??
+    (Number.isNaN(millis) ? undefined : millis) ??
+    (header === undefined ? undefined : parseRetryAfter(header, now))
+  return asked !== undefined && asked >= 0 ? asked : undefined
+}
+
+const textOf = (text: string, now: number): number | undefined =>
+  parseRetryAfter(text, now) ??
+  Option.getOrUndefined(Option.map(Duration.fromInput(text as Duration.Input), Duration.toMillis))
+
+/** The provider answered and will bill it, but the reply was of no use. Another try costs again. */
+export const billed: ReadonlySet<string> = new Set([
+  "InvalidOutputError",
+  "StructuredOutputError",
+  "UnsupportedSchemaError",
+  "ToolNotFoundError",
+  "ToolParameterValidationError",
+  "ToolResultEncodingError"
+])
+
+/** The request got no answer, and may have reached the provider. */
+const cutOff = [
+  "TransportError",
+  "NetworkError",
+  "TimeoutError",
+  "APIConnectionError",
+  "APIConnectionTimeoutError",
+  "ECONNRESET",
+  "ECONNABORTED",
+  "ETIMEDOUT",
+  "EPIPE",
+  "UND_ERR_HEADERS_TIMEOUT",
+  "UND_ERR_BODY_TIMEOUT",
+  "UND_ERR_SOCKET"
+]
+
+/** The request never left. */
+const notSent: ReadonlySet<string> = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"])
+
+/** Failures of the transport, whether or not the request left. */
+export const transport: ReadonlySet<string> = new Set([...cutOff, ...notSent])
+
+const cutOffWords: ReadonlySet<string> = new Set(cutOff)
+
+/** What a failed attempt costs: the usage that the error carries; the estimate; nothing; or nobody knows. */
+export const chargeOf = (error: unknown): Usage.Input | "billed" | "unknown" | "free" => {
+  const usage = first(error, ({ usage }) => (isObject(usage) ? readUsage(usage) : undefined))
+  if (usage !== undefined) return usage
+  if (mentions(error, billed)) return "billed"
+  if (statusOf(error) !== undefined || mentions(error, notSent)) return "free"
+  return mentions(error, cutOffWords) ? "unknown" : "free"
+}
+
+/** Usage in our words, or in those of Effect's `AiError`, whose counts are records of parts. */
+const readUsage = (usage: Facts): Usage.Input | undefined => {
+  const count = (value: unknown): number | undefined =>
+    typeof value === "number" ? value : isObject(value) && typeof value.total === "number" ? value.total : undefined
+  const inputTokens = count(usage.inputTokens)
+  const outputTokens = count(usage.outputTokens)
+  const tokens = count(usage.tokens)
+  if (inputTokens === undefined && outputTokens === undefined && tokens === undefined) return undefined
+  const cost =
+    typeof usage.cost === "number" || typeof usage.cost === "string" ? (usage.cost as Money.Input) : undefined
+  return { inputTokens, outputTokens, tokens, cost }
+}

@@ -1,0 +1,50 @@
+// Installs the packages as npm would publish them into an empty project, and uses them there.
+import { spawnSync } from "node:child_process"
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { basename, join } from "node:path"
+import { fileURLToPath } from "node:url"
+
+const root = fileURLToPath(new URL("..", import.meta.url))
+const user = mkdtempSync(join(tmpdir(), "headgate-pack-"))
+process.on("exit", () => rmSync(user, { recursive: true, force: true }))
+
+const { version } = JSON.parse(readFileSync(join(root, "packages/cli/package.json"), "utf8"))
+const effect = JSON.parse(readFileSync(join(root, "node_modules/effect/package.json"), "utf8")).version
+
+step("build", "node scripts/build.mjs")
+const packed = JSON.parse(step("npm pack", `npm pack --json --pack-destination "${user}" -w headgate -w @headgate/cli`))
+const tarballs = Object.values(packed).map(({ filename }) => join(user, filename))
+for (const tarball of tarballs) {
+  step(`publint ${basename(tarball)}`, `publint run --strict "${tarball}"`)
+}
+step("are the types wrong", `attw --profile esm-only "${tarballs.find((path) => /headgate-\d/.test(path))}"`)
+
+writeFileSync(join(user, "package.json"), `{ "name": "user", "private": true, "type": "module" }`)
+const install = "npm install --prefer-offline --ignore-scripts --no-audit --no-fund --loglevel=error"
+step("install", `${install} effect@${effect} ${tarballs.map((path) => `"${path}"`).join(" ")}`, user)
+
+const readme = join(root, "README.md")
+const example = existsSync(readme) ? /^```ts\n([^]*?)^```$/m.exec(readFileSync(readme, "utf8")) : null
+if (example === null) fail("readme example", "There is no README.md with a ts fence.")
+writeFileSync(join(user, "example.ts"), example[1])
+step("readme example runs", "node example.ts", user)
+const compilerOptions = { strict: true, module: "NodeNext", target: "ES2024", lib: ["ES2024", "DOM"], noEmit: true }
+writeFileSync(join(user, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["example.ts"] }))
+step("readme example type-checks", `tsc -p "${user}"`)
+
+const printed = step("installed command", "npx --no-install headgate --version", user)
+if (!printed.includes(version))
+  fail("installed command", `headgate --version printed ${printed.trim()}, not ${version}`)
+
+function step(name, command, cwd = root) {
+  const { status, stdout, stderr } = spawnSync(command, { cwd, encoding: "utf8", shell: true })
+  if (status !== 0) fail(name, `$ ${command}\n${stdout}${stderr}`)
+  console.log(`ok     ${name}`)
+  return stdout
+}
+
+function fail(name, message) {
+  console.error(`FAILED ${name}\n${message}`)
+  process.exit(1)
+}
