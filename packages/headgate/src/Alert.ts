@@ -11,12 +11,12 @@ const fields = {
   message: Schema.String,
   quota: Schema.String,
   subject: Subject.Subject,
-  threshold: Schema.Number,
-  current: Schema.Number,
+  threshold: Schema.Finite,
+  current: Schema.Finite,
   timestamp: Schema.DateTimeUtcFromString
 }
 
-const limited = { ...fields, unit: Unit, limit: Schema.Number }
+const limited = { ...fields, unit: Unit, limit: Schema.Finite }
 
 /**
  * `used` reached a share of the limit. Once per threshold, quota, subject and window; armed again when usage has fallen

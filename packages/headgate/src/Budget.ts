@@ -4,11 +4,9 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import type * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
@@ -17,110 +15,49 @@ import * as Layer from "effect/Layer"
 import * as Alerts from "./Alerts.ts"
 import * as Errors from "./Errors.ts"
 import * as Allowance from "./internal/allowance.ts"
-import { subjectOf } from "./internal/alerts.ts"
+import {
+  type BudgetRefusal,
+  budgetRefusal,
+  conflictError,
+  now,
+  storeDegraded,
+  type TimedStatus,
+  timed
+} from "./internal/answers.ts"
+import { type Options, rulesOf } from "./internal/budgetOptions.ts"
 import { makeConfigured } from "./internal/configured.ts"
+import { Held, type Reservation } from "./internal/held.ts"
 import { checkSubject, checkUsage } from "./internal/input.ts"
 import * as metrics from "./internal/metrics.ts"
-import { limitOf, makeRules, millisOf, named, oneOf, type PerRequest, type Rules } from "./internal/plans.ts"
+import { millisOf, oneOf } from "./internal/plans.ts"
 import { invalidUsage, refusal } from "./internal/refusal.ts"
 import type * as Money from "./Money.ts"
-import * as Quota from "./Quota.ts"
 import * as QuotaStore from "./QuotaStore.ts"
 import type { Subject } from "./Subject.ts"
 import * as Usage from "./Usage.ts"
 import type { UsageRecord } from "./UsageRecord.ts"
-import * as Window from "./Window.ts"
 
-/**
- * Limits for everyone, for each value of a dimension, or for one value. An absent limit limits nothing.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Limits {
-  /** Most tokens that one call may ask for. */
-  readonly maxTokensPerRequest?: number | undefined
-  /** Most tokens in any span of a minute. */
-  readonly maxTokensPerMinute?: number | undefined
-  /** Most tokens in any span of an hour. */
-  readonly maxTokensPerHour?: number | undefined
-  /** Most tokens in a day of `timeZone`. */
-  readonly maxTokensPerDay?: number | undefined
-  /** Most that one call may cost, `"$10"`. */
-  readonly maxCostPerRequest?: Money.Input | undefined
-  /** Most that a day of `timeZone` may cost, `"$1000"`. */
-  readonly maxCostPerDay?: Money.Input | undefined
-  /** Any more quotas. */
-  readonly quotas?: ReadonlyArray<Quota.Input> | undefined
-  /** Shares of each limit at which an alert is published, above 0 and up to 1. Default 0.8. */
-  readonly alertThreshold?: number | ReadonlyArray<number> | undefined
-  /** Whether everything is refused for `throttleDelay` after a refusal by a quota with a window. Default `false`. */
-  readonly autoThrottle?: boolean | undefined
-  /** Default 1 second. */
-  readonly throttleDelay?: Duration.Input | undefined
-}
+export {
+  /**
+   * The defaults of the Go package: 100,000 tokens and $10 per request; 500,000 tokens per minute, 5,000,000 per hour,
+   * 50,000,000 and $1,000 per day; alerts at 80 %; one second of throttling.
+   *
+   * **Example** (Starting from the defaults)
+   *
+   * ```ts
+   * import { Budget } from "headgate"
+   *
+   * const layer = Budget.layerMemory({ ...Budget.defaults, maxCostPerDay: "$50" })
+   * ```
+   *
+   * @category constructors
+   * @since 0.1.0
+   */
+  defaults
+} from "./internal/budgetOptions.ts"
+export type { Limits, Options } from "./internal/budgetOptions.ts"
 
-/**
- * The options of a budget.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Options extends Limits {
-  /** Limits that each value of a dimension has for itself: `{ user: { maxCostPerDay: "$5" } }`. */
-  readonly per?: { readonly [dimension: string]: Limits } | undefined
-  /** What is different for single values: `{ user: { "42": { maxCostPerDay: "$50" } } }`. */
-  readonly overrides?: { readonly [dimension: string]: { readonly [value: string]: Limits } } | undefined
-  /** Tells budgets on one store apart. Default `"budget"`. */
-  readonly name?: string | undefined
-  /** The IANA time zone of days. Default `"UTC"`. */
-  readonly timeZone?: string | undefined
-  /** How long a reservation is held if nobody ends it. Default 10 minutes. */
-  readonly reservationTtl?: Duration.Input | undefined
-  /** What a call meets when the store fails: its `StoreError`, or free passage and an alert. Default `"fail"`. */
-  readonly onStoreError?: "fail" | "allow" | undefined
-  /** `"shadow"` refuses nothing, and tells by alerts and metrics what it would refuse. Default `"enforce"`. */
-  readonly mode?: "enforce" | "shadow" | undefined
-}
-
-/**
- * The defaults of the Go package: 100,000 tokens and $10 per request; 500,000 tokens per minute, 5,000,000 per hour,
- * 50,000,000 and $1,000 per day; alerts at 80 %; one second of throttling.
- *
- * **Example** (Starting from the defaults)
- *
- * ```ts
- * import { Budget } from "headgate"
- *
- * const layer = Budget.layerMemory({ ...Budget.defaults, maxCostPerDay: "$50" })
- * ```
- *
- * @category constructors
- * @since 0.1.0
- */
-export const defaults = {
-  maxTokensPerRequest: 100_000,
-  maxTokensPerMinute: 500_000,
-  maxTokensPerHour: 5_000_000,
-  maxTokensPerDay: 50_000_000,
-  maxCostPerRequest: "$10",
-  maxCostPerDay: "$1000",
-  alertThreshold: 0.8,
-  autoThrottle: true,
-  throttleDelay: "1 second"
-} as const satisfies Options
-
-/**
- * An estimate that is held. It is ended by `settle` or `release`, or by itself after `reservationTtl`.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Reservation {
-  readonly id: string
-  readonly subject: Subject
-  readonly estimate: Usage.Usage
-}
+export type { Reservation } from "./internal/held.ts"
 
 /**
  * What a settlement found: what the call took, what was held beyond that and is free again, and what it took beyond
@@ -143,12 +80,7 @@ export interface Settlement {
  * @since 0.1.0
  */
 export interface BudgetStatus {
-  readonly quotas: ReadonlyArray<
-    Omit<QuotaStore.QuotaStatus, "resetAfter"> & {
-      /** Until nothing is used any more, if nothing else happens. */
-      readonly resetAfter: Duration.Duration
-    }
-  >
+  readonly quotas: ReadonlyArray<TimedStatus>
   readonly isThrottled: boolean
   readonly throttleUntil?: DateTime.Utc
   readonly tokensUsedMinute: number
@@ -236,117 +168,18 @@ export class Budget extends Context.Service<
  */
 export type Service = (typeof Budget)["Service"]
 
-const rulesOf = (options: Options, name: string): Rules => {
-  const day = Window.calendar("day", { timeZone: options.timeZone })
-  return makeRules<Limits>(options, (limits, label, dimension) => {
-    const at = `Budget.layer: ${label}`
-    const alertAt = limits.alertThreshold ?? options.alertThreshold ?? defaults.alertThreshold
-    const quota = (
-      name: "maxTokensPerMinute" | "maxTokensPerHour" | "maxTokensPerDay" | "maxCostPerDay",
-      window: Window.Window
-    ) => {
-      const limit = limits[name]
-      const unit = name === "maxCostPerDay" ? "cost" : "tokens"
-      return limit === undefined
-        ? []
-        : [Quota.make({ name, unit, limit: limitOf(at + name, unit, limit), window, alertAt })]
-    }
-    const perRequest = (name: "maxTokensPerRequest" | "maxCostPerRequest"): ReadonlyArray<PerRequest> => {
-      const limit = limits[name]
-      const unit = name === "maxCostPerRequest" ? "cost" : "tokens"
-      return limit === undefined ? [] : [{ name, unit, limit: limitOf(at + name, unit, limit) }]
-    }
-    const throttle = millisOf(
-      `${at}throttleDelay`,
-      limits.throttleDelay ?? options.throttleDelay ?? defaults.throttleDelay
-    )
-    return {
-      plan: {
-        id: dimension === undefined ? name : `${name}:${dimension}`,
-        dimension,
-        quotas: named([
-          ...quota("maxTokensPerMinute", Window.sliding("1 minute")),
-          ...quota("maxTokensPerHour", Window.sliding("1 hour")),
-          ...quota("maxTokensPerDay", day),
-          ...quota("maxCostPerDay", day),
-          ...(limits.quotas ?? []).map((input) => Quota.make({ ...input, alertAt: input.alertAt ?? alertAt }))
-        ]),
-        throttle: (limits.autoThrottle ?? options.autoThrottle ?? false) ? throttle : 0,
-        alerts: "all"
-      },
-      perRequest: [...perRequest("maxTokensPerRequest"), ...perRequest("maxCostPerRequest")]
-    }
-  })
-}
-
-type Refusal = Errors.BudgetExceeded | Errors.BudgetThrottled | Errors.RequestTooLarge
-
-/** A reservation with what it holds: in the store, unless that failed, and on allowances. */
-class Held implements Reservation {
-  readonly subject: Subject
-  readonly estimate: Usage.Usage
-  readonly hold: QuotaStore.Hold | undefined
-  readonly draws: ReadonlyArray<Allowance.Draw>
-  extraDraws: ReadonlyArray<Allowance.Draw> = []
-  total: Usage.Usage
-  steps = 0
-  ended = false
-
-  constructor(
-    estimate: Usage.Usage,
-    subject: Subject,
-    hold: QuotaStore.Hold | undefined,
-    draws: ReadonlyArray<Allowance.Draw>
-  ) {
-    this.estimate = this.total = estimate
-    this.subject = subject
-    this.hold = hold
-    this.draws = draws
-  }
-
-  get id(): string {
-    return this.hold?.id ?? "not held"
-  }
-}
-
 const noDraws: ReadonlyArray<Allowance.Draw> = []
 
 const none: Subject = {}
+
+const foreign = invalidUsage("reservation", "made by reserve", "another object")
+
+const conflictOf = (conflict: QuotaStore.Conflict) => conflictError("reservation", conflict)
 
 const checkId = (id: string | undefined): Errors.InvalidUsage | undefined =>
   id === undefined || (typeof id === "string" && id.length > 0 && id.length <= 256)
     ? undefined
     : invalidUsage("id", "1 to 256 characters", id)
-
-const now = (fiber: Fiber.Fiber<unknown, unknown>): number => fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
-
-const errorOf = (refused: QuotaStore.Refused): Refusal => {
-  const {
-    capacity: limit,
-    held,
-    quota: { name: quota, unit },
-    requested,
-    used
-  } = refused
-  const retryAfter = Duration.millis(refused.retryAfter)
-  switch (refused.reason) {
-    case "tooLarge":
-      return refusal(() => new Errors.RequestTooLarge({ quota, unit, limit, requested }))
-    case "throttled":
-      return refusal(() => new Errors.BudgetThrottled({ until: DateTime.makeUnsafe(refused.until), retryAfter }))
-    case "exceeded": {
-      const remaining = Math.max(0, limit - used - held)
-      const subject = subjectOf(refused.account)
-      return refusal(
-        () => new Errors.BudgetExceeded({ quota, subject, unit, limit, used, held, requested, remaining, retryAfter })
-      )
-    }
-  }
-}
-
-const conflictOf = ({ bound, state }: QuotaStore.Conflict) => invalidUsage("reservation", bound, state)
-
-const foreign = invalidUsage("reservation", "made by reserve", "another object")
 
 const subjectOfRecord = (record: UsageRecord): Subject => ({
   ...(record.userId === undefined ? {} : { user: record.userId }),
@@ -365,7 +198,7 @@ const statusOf = ({ quotas, throttledUntil }: QuotaStore.Status): BudgetStatus =
   const day = byName(quotas, "maxTokensPerDay")
   const cost = byName(quotas, "maxCostPerDay")
   return {
-    quotas: quotas.map((quota) => ({ ...quota, resetAfter: Duration.millis(quota.resetAfter) })),
+    quotas: timed(quotas),
     isThrottled: throttledUntil > 0,
     ...(throttledUntil > 0 ? { throttleUntil: DateTime.makeUnsafe(throttledUntil) } : {}),
     tokensUsedMinute: minute.used,
@@ -397,7 +230,7 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
     const alerts = yield* Alerts.Alerts
 
     /** Fails with a refusal. A budget that only watches tells of it and goes on. */
-    const refuse = (error: Refusal, told: QuotaStore.Refused["alerts"]): Effect.Effect<void, Refusal> =>
+    const refuse = (error: BudgetRefusal, told: QuotaStore.Refused["alerts"]): Effect.Effect<void, BudgetRefusal> =>
       Effect.withFiber((fiber) => {
         metrics.refusals[shadow ? "Shadow" : error._tag].updateUnsafe(1, fiber.context)
         return Effect.andThen(Alerts.publishAll(alerts, told), shadow ? Effect.void : Effect.fail(error))
@@ -406,8 +239,8 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
     const refuseAllowance = (
       fiber: Fiber.Fiber<unknown, unknown>,
       refused: QuotaStore.Refused
-    ): Effect.Effect<never, Refusal> => {
-      const error = errorOf(refused)
+    ): Effect.Effect<never, BudgetRefusal> => {
+      const error = budgetRefusal(refused)
       metrics.refusals[error._tag].updateUnsafe(1, fiber.context)
       return Exit.fail(error)
     }
@@ -415,15 +248,7 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
     const degraded = (error: Errors.StoreError, subject: Subject): Effect.Effect<void> =>
       Effect.withFiber((fiber) => {
         metrics.storeErrors.updateUnsafe(1, fiber.context)
-        return alerts.publish({
-          _tag: "StoreDegraded",
-          message: `${name}: ${error.message}`,
-          quota: name,
-          subject,
-          threshold: 0,
-          current: 0,
-          timestamp: DateTime.makeUnsafe(now(fiber))
-        })
+        return alerts.publish(storeDegraded(name, error, subject, now(fiber)))
       })
 
     const orAllow = <A>(self: Effect.Effect<A, ReserveError>, subject: Subject, allowed: () => A) =>
@@ -490,7 +315,7 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
             return Exit.fail(conflictOf(answer))
           case "Refused":
             return Effect.andThen(
-              refuse(errorOf(answer), answer.alerts),
+              refuse(budgetRefusal(answer), answer.alerts),
               Effect.map(
                 store.reserve({ ...command, mode: mode === "ask" ? "ask" : "force" }),
                 (forced) => new Held(usage, subject, forced._tag === "Hold" ? forced : undefined, draws)
@@ -527,7 +352,7 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
                 store.extend(hold, usage, reservation.steps++),
                 (answer): Effect.Effect<void, ReserveError> => {
                   if (answer._tag === "Conflict") return Exit.fail(conflictOf(answer))
-                  return answer._tag === "Refused" ? refuse(errorOf(answer), answer.alerts) : Exit.void
+                  return answer._tag === "Refused" ? refuse(budgetRefusal(answer), answer.alerts) : Exit.void
                 }
               )
         return orAllow(extended, subject, () => undefined).pipe(

@@ -59,11 +59,11 @@ export class BudgetExceeded extends Schema.TaggedError<BudgetExceeded>("headgate
   quota: Schema.String,
   subject: Subject.Subject,
   unit: Unit,
-  limit: Schema.Number,
-  used: Schema.Number,
-  held: Schema.Number,
-  requested: Schema.Number,
-  remaining: Schema.Number,
+  limit: Schema.Finite,
+  used: Schema.Finite,
+  held: Schema.Finite,
+  requested: Schema.Finite,
+  remaining: Schema.Finite,
   retryAfter: Schema.Duration
 }) {
   override get message(): string {
@@ -103,8 +103,8 @@ export class RateLimitExceeded extends Schema.TaggedError<RateLimitExceeded>("he
   {
     quota: Schema.String,
     subject: Subject.Subject,
-    limit: Schema.Number,
-    remaining: Schema.Number,
+    limit: Schema.Finite,
+    remaining: Schema.Finite,
     retryAfter: Schema.Duration
   }
 ) {
@@ -124,8 +124,8 @@ export class RequestTooLarge extends Schema.TaggedError<RequestTooLarge>("headga
   {
     quota: Schema.String,
     unit: Unit,
-    limit: Schema.Number,
-    requested: Schema.Number
+    limit: Schema.Finite,
+    requested: Schema.Finite
   }
 ) {
   override get message(): string {
@@ -142,6 +142,7 @@ export class RequestTooLarge extends Schema.TaggedError<RequestTooLarge>("headga
 export class InvalidUsage extends Schema.TaggedError<InvalidUsage>("headgate/InvalidUsage")("InvalidUsage", {
   field: Schema.String,
   bound: Schema.String,
+  // @effect-diagnostics-next-line schemaNumber:off
   value: Schema.Union([Schema.Number, Schema.String])
 }) {
   override get message(): string {
@@ -174,7 +175,7 @@ export class StoreError extends Schema.TaggedError<StoreError>("headgate/StoreEr
 export class RetryExhausted<E = unknown> extends Schema.TaggedError<RetryExhausted<unknown>>("headgate/RetryExhausted")(
   "RetryExhausted",
   {
-    attempts: Schema.Number,
+    attempts: Schema.Finite,
     elapsed: Schema.Duration,
     cause: Schema.Unknown
   }

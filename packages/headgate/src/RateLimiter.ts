@@ -7,74 +7,25 @@
 import * as Clock from "effect/Clock"
 import type * as Config from "effect/Config"
 import * as Context from "effect/Context"
-import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Alerts from "./Alerts.ts"
 import * as Errors from "./Errors.ts"
-import { subjectOf } from "./internal/alerts.ts"
+import { conflictError, now, rateLimitRefusal, storeDegraded, timed, type TimedStatus, tooLargeRefusal } from "./internal/answers.ts"
 import { makeConfigured } from "./internal/configured.ts"
 import { checkSubject, checkUsage } from "./internal/input.ts"
 import { Lines, type Waiter } from "./internal/line.ts"
 import * as metrics from "./internal/metrics.ts"
-import { limitOf, makeRules, millisOf, named, oneOf, type Rules } from "./internal/plans.ts"
-import { invalidUsage, refusal } from "./internal/refusal.ts"
-import * as Quota from "./Quota.ts"
+import { millisOf, oneOf } from "./internal/plans.ts"
+import { type Options, rulesOf } from "./internal/rateLimiterOptions.ts"
+import { invalidUsage } from "./internal/refusal.ts"
 import * as QuotaStore from "./QuotaStore.ts"
 import type { Subject } from "./Subject.ts"
 import type * as Usage from "./Usage.ts"
-import * as Window from "./Window.ts"
 
-/**
- * Limits for everyone, for each value of a dimension, or for one value. An absent limit limits nothing.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Limits {
-  /** Most requests in any span of a minute; with `burst`, on average. */
-  readonly requestsPerMinute?: number | undefined
-  /** Most tokens in any span of a minute. */
-  readonly tokensPerMinute?: number | undefined
-  /** Most input tokens in any span of a minute. */
-  readonly inputTokensPerMinute?: number | undefined
-  /** Most output tokens in any span of a minute. */
-  readonly outputTokensPerMinute?: number | undefined
-  /** Most requests in any span of 24 hours. */
-  readonly requestsPerDay?: number | undefined
-  /** Most calls under way at once. */
-  readonly concurrency?: number | undefined
-  /** Makes `requestsPerMinute` a bucket that gives so many at once and is refilled a little every moment. */
-  readonly burst?: number | undefined
-  /** Any more quotas. */
-  readonly quotas?: ReadonlyArray<Quota.Input> | undefined
-}
-
-/**
- * The options of a rate limiter.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Options extends Limits {
-  /** Limits that each value of a dimension has for itself: `{ model: { tokensPerMinute: 30_000 } }`. */
-  readonly per?: { readonly [dimension: string]: Limits } | undefined
-  /** What is different for single values: `{ model: { "gpt-5.6": { tokensPerMinute: 90_000 } } }`. */
-  readonly overrides?: { readonly [dimension: string]: { readonly [value: string]: Limits } } | undefined
-  /** Tells rate limiters on one store apart. Default `"rateLimiter"`. */
-  readonly name?: string | undefined
-  /** What a call does that finds no place: wait for it, or fail with `RateLimitExceeded`. Default `"delay"`. */
-  readonly onExceeded?: "delay" | "fail" | undefined
-  /** The longest wait; what would take longer fails with `RateLimitExceeded`. Default: no longest. */
-  readonly maxWait?: Duration.Input | undefined
-  /** How long a call may count as under way if nobody says that it is over. Default 10 minutes. */
-  readonly permitTtl?: Duration.Input | undefined
-  /** What a call meets when the store fails: its `StoreError`, or free passage and an alert. Default `"fail"`. */
-  readonly onStoreError?: "fail" | "allow" | undefined
-}
+export type { Limits, Options } from "./internal/rateLimiterOptions.ts"
 
 /**
  * A place that was taken. `settle` says what the call really took, and that it is over.
@@ -96,12 +47,7 @@ export interface Permit {
  * @since 0.1.0
  */
 export interface Status {
-  readonly quotas: ReadonlyArray<
-    Omit<QuotaStore.QuotaStatus, "resetAfter"> & {
-      /** Until nothing is used any more, if nothing else happens. */
-      readonly resetAfter: Duration.Duration
-    }
-  >
+  readonly quotas: ReadonlyArray<TimedStatus>
   readonly waiting: number
 }
 
@@ -177,47 +123,6 @@ export class RateLimiter extends Context.Service<
  */
 export type Service = (typeof RateLimiter)["Service"]
 
-const perMinute = {
-  requestsPerMinute: "requests",
-  tokensPerMinute: "tokens",
-  inputTokensPerMinute: "inputTokens",
-  outputTokensPerMinute: "outputTokens"
-} as const
-
-const rulesOf = (options: Options, name: string): Rules =>
-  makeRules<Limits>(options, (limits, label, dimension) => {
-    const at = `RateLimiter.layer: ${label}`
-    const quota = (name: Exclude<keyof Limits, "burst" | "quotas">, unit: Quota.Unit, window?: Window.Window) => {
-      const limit = limits[name]
-      return limit === undefined ? [] : [Quota.make({ name, unit, limit: limitOf(at + name, unit, limit), window })]
-    }
-    if (
-      limits.burst !== undefined &&
-      (limits.requestsPerMinute === undefined || limitOf(`${at}burst`, "requests", limits.burst) < 1)
-    ) {
-      throw new RangeError(`${at}burst must be at least 1 and given with requestsPerMinute, got ${limits.burst}`)
-    }
-    const minute = Window.sliding("1 minute")
-    const requests = limits.burst === undefined ? minute : Window.bucket({ refill: "1 minute", burst: limits.burst })
-    return {
-      plan: {
-        id: dimension === undefined ? name : `${name}:${dimension}`,
-        dimension,
-        quotas: named([
-          ...(
-            ["requestsPerMinute", "tokensPerMinute", "inputTokensPerMinute", "outputTokensPerMinute"] as const
-          ).flatMap((name) => quota(name, perMinute[name], name === "requestsPerMinute" ? requests : minute)),
-          ...quota("requestsPerDay", "requests", Window.sliding("1 day")),
-          ...quota("concurrency", "concurrency"),
-          ...(limits.quotas ?? []).map(Quota.make)
-        ]),
-        throttle: 0,
-        alerts: "thresholds"
-      },
-      perRequest: []
-    }
-  })
-
 /** A place with its hold; without one where nothing limits the call, or the store failed and the call was let through. */
 class Taken implements Permit {
   readonly usage: Usage.Usage
@@ -245,30 +150,7 @@ type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, 
 
 const none: Subject = {}
 
-const now = (fiber: Fiber.Fiber<unknown, unknown>): number => fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
-
 const foreign = invalidUsage("permit", "taken by acquire", "another object")
-
-const exceeded = (refused: QuotaStore.Refused, since: number): Errors.RateLimitExceeded => {
-  const { capacity, held, quota, used } = refused
-  return refusal(
-    () =>
-      new Errors.RateLimitExceeded({
-        quota: quota.name,
-        subject: subjectOf(refused.account),
-        limit: capacity,
-        remaining: Math.max(0, capacity - used - held),
-        retryAfter: Duration.millis(Math.max(0, refused.retryAfter - since))
-      })
-  )
-}
-
-const tooLarge = ({
-  capacity: limit,
-  quota: { name: quota, unit },
-  requested
-}: QuotaStore.Refused): Errors.RequestTooLarge =>
-  refusal(() => new Errors.RequestTooLarge({ quota, unit, limit, requested }))
 
 const unknownRefusal = {
   _tag: "Refused",
@@ -324,15 +206,7 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
       Effect.withFiber((fiber) => {
         if (onStoreError === "fail") return Exit.fail(error)
         metrics.storeErrors.updateUnsafe(1, fiber.context)
-        const told = alerts.publish({
-          _tag: "StoreDegraded",
-          message: `${name}: ${error.message}`,
-          quota: name,
-          subject: request.subject,
-          threshold: 0,
-          current: 0,
-          timestamp: DateTime.makeUnsafe(now(fiber))
-        })
+        const told = alerts.publish(storeDegraded(name, error, request.subject, now(fiber)))
         return Effect.as(told, new Taken(request, undefined, Duration.zero))
       })
 
@@ -341,9 +215,9 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
       return hold.alerts.length === 0 ? Exit.succeed(permit) : Effect.as(Alerts.publishAll(alerts, hold.alerts), permit)
     }
 
-    const refuse = (refused: QuotaStore.Refused, since = 0): Effect.Effect<never, AcquireError> =>
+    const refuse = (refused: QuotaStore.Refused, age = 0): Effect.Effect<never, AcquireError> =>
       Effect.withFiber((fiber) => {
-        const error = refused.reason === "tooLarge" ? tooLarge(refused) : exceeded(refused, since)
+        const error = rateLimitRefusal(refused, age)
         metrics.refusals[error._tag].updateUnsafe(1, fiber.context)
         return Exit.fail(error)
       })
@@ -454,7 +328,7 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
 
     const ended = (permit: Taken, end: Effect.Effect<QuotaStore.Booked | QuotaStore.Conflict, Errors.StoreError>) =>
       Effect.flatMap(end, (answer): Effect.Effect<void, Errors.InvalidUsage> => {
-        if (answer._tag === "Conflict") return Exit.fail(invalidUsage("permit", answer.bound, answer.state))
+        if (answer._tag === "Conflict") return Exit.fail(conflictError("permit", answer))
         lines.call(permit.accounts)
         return Alerts.publishAll(alerts, answer.alerts)
       })
@@ -487,7 +361,7 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
             (answer): Effect.Effect<boolean, Errors.RequestTooLarge | Errors.StoreError> => {
               if (answer._tag === "Hold") return Effect.as(store.settle(answer, request.usage), true)
               return answer._tag === "Refused" && answer.reason === "tooLarge"
-                ? Exit.fail(tooLarge(answer))
+                ? Exit.fail(tooLargeRefusal(answer))
                 : Exit.succeed(false)
             }
           )
@@ -503,7 +377,7 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
           const invalid = checkSubject(subject)
           if (invalid !== undefined) return Exit.fail(invalid)
           return Effect.map(store.status(rules.accountsOf(subject)), ({ quotas }) => ({
-            quotas: quotas.map((quota) => ({ ...quota, resetAfter: Duration.millis(quota.resetAfter) })),
+            quotas: timed(quotas),
             waiting: lines.waiting
           }))
         })

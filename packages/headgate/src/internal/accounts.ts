@@ -2,7 +2,7 @@ import * as Duration from "effect/Duration"
 import type { Alert } from "../Alert.ts"
 import type { Usage } from "../Usage.ts"
 import { advance, Cell, type Counter, makeCounter, type Pending } from "./cell.ts"
-import type { Hold, Plan, Reserve } from "./verbs.ts"
+import type { Account, Hold, Plan, Reserve } from "./verbs.ts"
 import { timeToDrain } from "./windows.ts"
 
 /** The counters of one account: one cell per quota of its plan. */
@@ -22,6 +22,10 @@ export class AccountState {
     this.book = book
     this.value = value
     this.cells = book.counters.map(() => new Cell())
+  }
+
+  get account(): Account {
+    return { plan: this.book.plan, value: this.value }
   }
 
   advance(now: number): void {

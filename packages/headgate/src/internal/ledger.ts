@@ -1,8 +1,10 @@
 import type { Alert } from "../Alert.ts"
 import * as Usage from "../Usage.ts"
 import { type AccountState, Book, Claim, Entry } from "./accounts.ts"
-import { makeAlert, subjectOf } from "./alerts.ts"
+import { limitHit, overruns, rearm, throttled, thresholds } from "./alarms.ts"
+import { subjectOf } from "./alerts.ts"
 import { advance, book, type Cell, type Counter, emptyAt, fitsAt, refund } from "./cell.ts"
+import { Holds } from "./holds.ts"
 import type { Account, Booked, Conflict, Hold, Plan, QuotaStatus, Refused, Reserve, Status } from "./verbs.ts"
 
 /** How many ids given by callers are remembered; the oldest are forgotten first. */
@@ -21,15 +23,6 @@ const sameUsage = (a: Usage.Usage, b: Usage.Usage): boolean =>
   a.tokens === b.tokens &&
   a.cost === b.cost
 
-const accountOf = (state: AccountState): Account => ({ plan: state.book.plan, value: state.value })
-
-/** The open holds of one time to live: they expire in the order in which they were made or extended. */
-interface Queue {
-  readonly ttl: number
-  first: Entry | undefined
-  last: Entry | undefined
-}
-
 /**
  * The decision "does it fit, and if not, when", and what follows from it. Given the same commands at the same times it
  * gives the same answers: it reads no clock and draws no random numbers. State is changed in place, and only after a
@@ -38,7 +31,7 @@ interface Queue {
 export class Ledger {
   private readonly plans = new WeakMap<Plan, Book>()
   private readonly books = new Map<string, Book>()
-  private readonly queues: Array<Queue> = []
+  private readonly holds = new Holds()
   private readonly named = new Map<
     string,
     { readonly content: Reserve | BookedRecord; readonly entry: Entry | undefined }
@@ -84,8 +77,8 @@ export class Ledger {
     const now = this.at(clock)
     if (!(hold instanceof Entry)) return foreign
     const entry = hold
-    if (entry.ended !== undefined) return conflict("open", "ended")
     if (step < entry.extensions) return { _tag: "Booked", reserved: entry.usage, repeated: true, alerts: noAlerts }
+    if (entry.ended !== undefined) return conflict("open", "ended")
     if (entry.state !== "held") return conflict("open", "expired")
     const states = entry.claims.map((claim) => claim.account)
     for (const state of states) {
@@ -99,11 +92,11 @@ export class Ledger {
         if (!counter.concurrency) state.cells[index]!.held += counter.amount(more)
       }
     }
-    this.dequeue(entry)
+    this.holds.remove(entry)
     entry.usage = Usage.sum(entry.usage, more)
     entry.expiresAt = now + entry.ttl
     entry.extensions = step + 1
-    this.enqueue(entry)
+    this.holds.add(entry)
     return { _tag: "Booked", reserved: entry.usage, repeated: false, alerts: noAlerts }
   }
 
@@ -121,7 +114,7 @@ export class Ledger {
     }
     entry.ended = actual
     const alerts: Array<Alert> = []
-    this.overruns(entry, actual, now, alerts)
+    overruns(entry, actual, now, alerts)
     this.move(entry, actual, now, alerts)
     return { _tag: "Booked", reserved: entry.usage, repeated: false, alerts }
   }
@@ -242,13 +235,9 @@ export class Ledger {
   private turn(now: number): void {
     this.turnsAt = Infinity
     for (const book of this.books.values()) {
-      book.turn(now, this.open())
+      book.turn(now, this.holds)
       this.turnsAt = Math.min(this.turnsAt, book.turnsAt)
     }
-  }
-
-  private *open(): Generator<Entry> {
-    for (const queue of this.queues) for (let entry = queue.first; entry !== undefined; entry = entry.next) yield entry
   }
 
   private fits(state: AccountState, usage: Usage.Usage, now: number, extending = false): boolean {
@@ -280,13 +269,13 @@ export class Ledger {
       }
     }
     if (alerts.length > 0) entry.alerts = alerts
-    if (holds) this.enqueue(entry)
+    if (holds) this.holds.add(entry)
   }
 
   /** Puts `to` in the place of what the entry holds or has booked, and ends its hold. */
   private move(entry: Entry, to: Usage.Usage | undefined, now: number, alerts: Array<Alert> | undefined): void {
     const { state: from, queued } = entry
-    if (queued) this.dequeue(entry)
+    if (queued) this.holds.remove(entry)
     for (const claim of entry.claims) {
       const account = queued ? claim.account : claim.account.book.current(claim.account)
       const there = account === claim.account && account.resets === claim.resets
@@ -326,126 +315,60 @@ export class Ledger {
     if (amount === 0) return
     const cell = state.cells[index]!
     advance(counter, cell, now)
-    if (cell.fired !== undefined) rearm(counter, cell, now)
+    rearm(counter, cell, now)
     book(counter, cell, amount, now)
     if (cell.used > counter.capacity && counter.drain !== undefined) state.book.noteOverdrawn(state)
-    if (alerts === undefined || counter.capacity === 0) return
-    for (let place = 0; place < counter.alertAt.length; place++) {
-      const threshold = counter.alertAt[place]!
-      if (cell.used < threshold * counter.capacity) return
-      if (fire(counter, cell, place, now)) {
-        alerts.push(
-          makeAlert("ThresholdReached", accountOf(state), counter.quota, threshold, cell.used / counter.capacity, now)
-        )
-      }
-    }
-  }
-
-  private overruns(entry: Entry, actual: Usage.Usage, now: number, alerts: Array<Alert>): void {
-    const told = new Set<string>()
-    for (const { account } of entry.claims) {
-      if (account.book.plan.alerts !== "all") continue
-      for (const counter of account.book.counters) {
-        const reserved = counter.amount(entry.usage)
-        const used = counter.amount(actual)
-        if (counter.concurrency || used <= reserved || told.has(counter.quota.unit)) continue
-        told.add(counter.quota.unit)
-        alerts.push(makeAlert("Overrun", accountOf(account), counter.quota, reserved, used, now))
-      }
-    }
+    if (alerts !== undefined) thresholds(state, counter, cell, now, alerts)
   }
 
   /** The answer to a command that does not fit: what refuses it longest, and until when. */
   private refuse(states: ReadonlyArray<AccountState>, usage: Usage.Usage, now: number, extending = false): Refused {
-    let at = -1
-    let until = 0
-    let refused: { readonly state: AccountState; readonly index: number } | undefined
     const alerts: Array<Alert> = []
+    let until = 0
     for (const state of states) {
       state.advance(now)
+      if (state.throttledUntil > now) until = Math.max(until, state.throttledUntil)
       for (const [index, counter] of state.book.counters.entries()) {
         const amount = requested(counter, usage, extending)
-        if (amount > counter.capacity || counter.capacity === 0) {
-          const hit = this.limitHit(state, counter, state.cells[index]!, amount, now)
-          return refusal("tooLarge", state, index, amount, Infinity, 0, hit)
-        }
+        if (amount <= counter.capacity && counter.capacity > 0) continue
+        limitHit(state, counter, state.cells[index]!, amount, now, alerts)
+        return refusal("tooLarge", state, index, amount, Infinity, 0, alerts)
       }
-      if (state.throttledUntil > now) until = Math.max(until, state.throttledUntil)
     }
-    const throttled = until > 0
+    const reason = until > 0 ? "throttled" : "exceeded"
+    let at = -1
+    let longest: readonly [state: AccountState, index: number] | undefined
     for (const state of states) {
       for (const [index, counter] of state.book.counters.entries()) {
         const cell = state.cells[index]!
         const amount = requested(counter, usage, extending)
         if (fitsIn(counter, cell, amount)) continue
-        const pending = state.first === undefined ? noPending : state.pending(counter)
-        const free = fitsAt(counter, cell, amount, now, pending)
+        const free = fitsAt(counter, cell, amount, now, state.first === undefined ? noPending : state.pending(counter))
         if (free > at) {
           at = free
-          refused = { state, index }
+          longest = [state, index]
         }
-        if (throttled) continue
-        alerts.push(...this.limitHit(state, counter, cell, amount, now))
+        if (reason === "throttled") continue
+        limitHit(state, counter, cell, amount, now, alerts)
         const { throttle } = state.book.plan
-        if (
-          throttle > 0 &&
-          !counter.concurrency &&
-          counter.quota.window._tag !== "Lifetime" &&
-          state.throttledUntil <= now
-        ) {
+        const returns = !counter.concurrency && counter.quota.window._tag !== "Lifetime"
+        if (throttle > 0 && returns && state.throttledUntil <= now) {
           state.throttledUntil = now + throttle
           until = Math.max(until, state.throttledUntil)
-          alerts.push(makeAlert("Throttled", accountOf(state), counter.quota, 1, share(counter, cell, amount), now))
+          throttled(state, counter, cell, amount, now, alerts)
         }
       }
     }
-    const { state, index } = refused ?? { state: states.find((state) => state.throttledUntil > now)!, index: 0 }
+    const [state, index] = longest ?? [states.find((state) => state.throttledUntil > now)!, 0]
     const amount = requested(state.book.counters[index]!, usage, extending)
-    return refusal(throttled ? "throttled" : "exceeded", state, index, amount, Math.max(at, until) - now, until, alerts)
-  }
-
-  private limitHit(state: AccountState, counter: Counter, cell: Cell, amount: number, now: number): Array<Alert> {
-    if (state.book.plan.alerts !== "all") return []
-    if (cell.fired !== undefined) rearm(counter, cell, now)
-    return fire(counter, cell, counter.alertAt.length, now)
-      ? [makeAlert("LimitHit", accountOf(state), counter.quota, 1, share(counter, cell, amount), now)]
-      : []
+    return refusal(reason, state, index, amount, Math.max(at, until) - now, until, alerts)
   }
 
   private expire(now: number): void {
-    while (true) {
-      let due: Entry | undefined
-      for (const { first } of this.queues) {
-        if (first !== undefined && first.expiresAt <= now && (due === undefined || first.expiresAt < due.expiresAt))
-          due = first
-      }
-      if (due === undefined) return
+    for (let due = this.holds.due(now); due !== undefined; due = this.holds.due(now)) {
       // A place booked at once stays booked when it is charged; only its share of the concurrency ends.
-      const charge = due.onExpiry === "charge"
-      this.move(due, charge ? due.usage : undefined, due.expiresAt, undefined)
+      this.move(due, due.onExpiry === "charge" ? due.usage : undefined, due.expiresAt, undefined)
     }
-  }
-
-  private enqueue(entry: Entry): void {
-    let queue = this.queues.find((queue) => queue.ttl === entry.ttl)
-    if (queue === undefined) this.queues.push((queue = { ttl: entry.ttl, first: undefined, last: undefined }))
-    entry.previous = queue.last
-    if (queue.last === undefined) queue.first = entry
-    else queue.last.next = entry
-    queue.last = entry
-    entry.queued = true
-    for (const claim of entry.claims) claim.link()
-  }
-
-  private dequeue(entry: Entry): void {
-    const queue = this.queues.find((queue) => queue.ttl === entry.ttl)!
-    if (entry.previous === undefined) queue.first = entry.next
-    else entry.previous.next = entry.next
-    if (entry.next === undefined) queue.last = entry.previous
-    else entry.next.previous = entry.previous
-    entry.previous = entry.next = undefined
-    entry.queued = false
-    for (const claim of entry.claims) claim.unlink()
   }
 
   private known(id: string): Conflict {
@@ -489,9 +412,6 @@ const requested = (counter: Counter, usage: Usage.Usage, extending: boolean): nu
 const fitsIn = (counter: Counter, cell: Cell, amount: number): boolean =>
   amount === 0 ? counter.capacity > 0 : cell.used + cell.held + amount <= counter.capacity
 
-const share = (counter: Counter, cell: Cell, amount: number): number =>
-  counter.capacity === 0 ? 1 : (cell.used + cell.held + amount) / counter.capacity
-
 const refusal = (
   reason: Refused["reason"],
   state: AccountState,
@@ -506,7 +426,7 @@ const refusal = (
   return {
     _tag: "Refused",
     reason,
-    account: accountOf(state),
+    account: state.account,
     quota: counter.quota,
     capacity: counter.capacity,
     used: cell.used,
@@ -516,24 +436,4 @@ const refusal = (
     until,
     alerts
   }
-}
-
-/** When the window in which an alert fired is over. */
-const overAt = (counter: Counter, fired: number): number =>
-  counter.drain === undefined ? counter.slots.endOf(counter.slots.slotAt(fired)) : fired + counter.drain.period
-
-/** Arms again what fired in a window that is over, if usage has fallen back below it. */
-const rearm = (counter: Counter, cell: Cell, now: number): void => {
-  const fired = cell.fired!
-  for (let place = 0; place < fired.length; place++) {
-    const below = place >= counter.alertAt.length || cell.used < counter.alertAt[place]! * counter.capacity
-    if (fired[place]! > 0 && below && overAt(counter, fired[place]!) <= now) fired[place] = 0
-  }
-}
-
-const fire = (counter: Counter, cell: Cell, place: number, now: number): boolean => {
-  cell.fired ??= Array.from({ length: counter.alertAt.length + 1 }, () => 0)
-  if (cell.fired[place]! > 0) return false
-  cell.fired[place] = Math.max(1, now)
-  return true
 }

@@ -1,0 +1,90 @@
+import type { Alert } from "../Alert.ts"
+import type { Usage } from "../Usage.ts"
+import type { AccountState, Entry } from "./accounts.ts"
+import { makeAlert } from "./alerts.ts"
+import type { Cell, Counter } from "./cell.ts"
+
+/** When the window in which an alert fired is over. */
+const overAt = (counter: Counter, fired: number): number =>
+  counter.drain === undefined ? counter.slots.endOf(counter.slots.slotAt(fired)) : fired + counter.drain.period
+
+/** Arms again what fired in a window that is over, if usage has fallen back below it. */
+export const rearm = (counter: Counter, cell: Cell, now: number): void => {
+  const { fired } = cell
+  if (fired === undefined) return
+  for (let place = 0; place < fired.length; place++) {
+    const below = place >= counter.alertAt.length || cell.used < counter.alertAt[place]! * counter.capacity
+    if (fired[place]! > 0 && below && overAt(counter, fired[place]!) <= now) fired[place] = 0
+  }
+}
+
+const fire = (counter: Counter, cell: Cell, place: number, now: number): boolean => {
+  cell.fired ??= Array.from({ length: counter.alertAt.length + 1 }, () => 0)
+  if (cell.fired[place]! > 0) return false
+  cell.fired[place] = Math.max(1, now)
+  return true
+}
+
+/** The thresholds that usage has reached and that have not fired yet. */
+export const thresholds = (
+  state: AccountState,
+  counter: Counter,
+  cell: Cell,
+  now: number,
+  alerts: Array<Alert>
+): void => {
+  for (let place = 0; place < counter.alertAt.length; place++) {
+    const threshold = counter.alertAt[place]!
+    if (counter.capacity === 0 || cell.used < threshold * counter.capacity) return
+    if (fire(counter, cell, place, now)) {
+      const current = cell.used / counter.capacity
+      alerts.push(makeAlert("ThresholdReached", state.account, counter.quota, threshold, current, now))
+    }
+  }
+}
+
+const share = (counter: Counter, cell: Cell, amount: number): number =>
+  counter.capacity === 0 ? 1 : (cell.used + cell.held + amount) / counter.capacity
+
+/** That a quota has refused a call, unless it was told in this window. */
+export const limitHit = (
+  state: AccountState,
+  counter: Counter,
+  cell: Cell,
+  amount: number,
+  now: number,
+  alerts: Array<Alert>
+): void => {
+  if (state.book.plan.alerts !== "all") return
+  rearm(counter, cell, now)
+  if (fire(counter, cell, counter.alertAt.length, now)) {
+    alerts.push(makeAlert("LimitHit", state.account, counter.quota, 1, share(counter, cell, amount), now))
+  }
+}
+
+/** That a subject is refused everything for a while. */
+export const throttled = (
+  state: AccountState,
+  counter: Counter,
+  cell: Cell,
+  amount: number,
+  now: number,
+  alerts: Array<Alert>
+): void => {
+  alerts.push(makeAlert("Throttled", state.account, counter.quota, 1, share(counter, cell, amount), now))
+}
+
+/** That a call took more than was reserved: once per unit, for the first quota that counts it. */
+export const overruns = (entry: Entry, actual: Usage, now: number, alerts: Array<Alert>): void => {
+  const told = new Set<string>()
+  for (const { account } of entry.claims) {
+    if (account.book.plan.alerts !== "all") continue
+    for (const counter of account.book.counters) {
+      const reserved = counter.amount(entry.usage)
+      const used = counter.amount(actual)
+      if (counter.concurrency || used <= reserved || told.has(counter.quota.unit)) continue
+      told.add(counter.quota.unit)
+      alerts.push(makeAlert("Overrun", account.account, counter.quota, reserved, used, now))
+    }
+  }
+}

@@ -1,0 +1,91 @@
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import type * as Fiber from "effect/Fiber"
+import type { Alert } from "../Alert.ts"
+import * as Errors from "../Errors.ts"
+import type { Subject } from "../Subject.ts"
+import { subjectOf } from "./alerts.ts"
+import { invalidUsage, refusal } from "./refusal.ts"
+import type { Conflict, QuotaStatus, Refused } from "./verbs.ts"
+
+/** The time of the fiber's clock, in milliseconds since the epoch. */
+export const now = (fiber: Fiber.Fiber<unknown, unknown>): number => fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
+
+export type BudgetRefusal = Errors.BudgetExceeded | Errors.BudgetThrottled | Errors.RequestTooLarge
+
+export const tooLargeRefusal = ({ capacity: limit, quota: { name: quota, unit }, requested }: Refused): Errors.RequestTooLarge =>
+  refusal(() => new Errors.RequestTooLarge({ quota, unit, limit, requested }))
+
+const remainingOf = ({ capacity, held, used }: Refused): number => Math.max(0, capacity - used - held)
+
+/** A store's refusal as a budget tells it. */
+export const budgetRefusal = (refused: Refused): BudgetRefusal => {
+  const { capacity: limit, held, quota, requested, used } = refused
+  const retryAfter = Duration.millis(refused.retryAfter)
+  switch (refused.reason) {
+    case "tooLarge":
+      return tooLargeRefusal(refused)
+    case "throttled":
+      return refusal(() => new Errors.BudgetThrottled({ until: DateTime.makeUnsafe(refused.until), retryAfter }))
+    case "exceeded":
+      return refusal(
+        () =>
+          new Errors.BudgetExceeded({
+            quota: quota.name,
+            subject: subjectOf(refused.account),
+            unit: quota.unit,
+            limit,
+            used,
+            held,
+            requested,
+            remaining: remainingOf(refused),
+            retryAfter
+          })
+      )
+  }
+}
+
+/** A store's refusal, given `age` milliseconds ago, as a rate limiter tells it. */
+export const rateLimitRefusal = (refused: Refused, age = 0): Errors.RateLimitExceeded | Errors.RequestTooLarge =>
+  refused.reason === "tooLarge"
+    ? tooLargeRefusal(refused)
+    : refusal(
+        () =>
+          new Errors.RateLimitExceeded({
+            quota: refused.quota.name,
+            subject: subjectOf(refused.account),
+            limit: refused.capacity,
+            remaining: remainingOf(refused),
+            retryAfter: Duration.millis(Math.max(0, refused.retryAfter - age))
+          })
+      )
+
+/** A store's conflict: the caller took one hold or id for another. */
+export const conflictError = (field: string, { bound, state }: Conflict): Errors.InvalidUsage =>
+  invalidUsage(field, bound, state)
+
+/** That a service goes on without its store. */
+export const storeDegraded = (service: string, error: Errors.StoreError, subject: Subject, now: number): Alert => ({
+  _tag: "StoreDegraded",
+  message: `${service}: ${error.message}`,
+  quota: service,
+  subject,
+  threshold: 0,
+  current: 0,
+  timestamp: DateTime.makeUnsafe(now)
+})
+
+/**
+ * The counters of one quota, for one subject. `resetAfter` is how long it takes until nothing is used any more, if
+ * nothing else happens.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface TimedStatus extends Omit<QuotaStatus, "resetAfter"> {
+  readonly resetAfter: Duration.Duration
+}
+
+export const timed = (quotas: ReadonlyArray<QuotaStatus>): ReadonlyArray<TimedStatus> =>
+  quotas.map((quota) => ({ ...quota, resetAfter: Duration.millis(quota.resetAfter) }))

@@ -1,0 +1,42 @@
+import type { Subject } from "../Subject.ts"
+import type { Usage } from "../Usage.ts"
+import type { Draw } from "./allowance.ts"
+import type { Hold } from "./verbs.ts"
+
+/**
+ * An estimate that is held. It is ended by `settle` or `release`, or by itself after `reservationTtl`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Reservation {
+  readonly id: string
+  readonly subject: Subject
+  readonly estimate: Usage
+}
+
+/** A reservation with what it holds: in the store, unless that failed, and on allowances. */
+export class Held implements Reservation {
+  readonly estimate: Usage
+  readonly subject: Subject
+  readonly hold: Hold | undefined
+  readonly draws: ReadonlyArray<Draw>
+  /** What extensions hold on allowances. */
+  extraDraws: ReadonlyArray<Draw> = []
+  /** The estimate and its extensions. */
+  total: Usage
+  /** Extensions asked for so far. */
+  steps = 0
+  ended = false
+
+  constructor(estimate: Usage, subject: Subject, hold: Hold | undefined, draws: ReadonlyArray<Draw>) {
+    this.estimate = this.total = estimate
+    this.subject = subject
+    this.hold = hold
+    this.draws = draws
+  }
+
+  get id(): string {
+    return this.hold?.id ?? "not held"
+  }
+}
