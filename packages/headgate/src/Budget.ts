@@ -31,6 +31,7 @@ import { checkSubject, checkUsage } from "./internal/input.ts"
 import * as metrics from "./internal/metrics.ts"
 import { millisOf, oneOf } from "./internal/plans.ts"
 import { invalidUsage, refusal } from "./internal/refusal.ts"
+import { afterwards, tookOf } from "./internal/took.ts"
 import type * as Money from "./Money.ts"
 import * as QuotaStore from "./QuotaStore.ts"
 import type { Subject } from "./Subject.ts"
@@ -505,8 +506,8 @@ export const layerConfig = (
 
 /**
  * Runs an effect under a reservation: reserves first, settles with what `actual` says of the result. A failure gives the
- * reservation back; an interruption or a defect may have cost something, and is charged unless `onUnknown` says
- * otherwise.
+ * reservation back, unless its error tells of usage; an interruption, a timeout or a defect may have cost something, and
+ * is charged unless `onUnknown` says otherwise.
  *
  * **Example** (One call)
  *
@@ -539,32 +540,14 @@ export const withReservation =
     Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(Budget, (budget) =>
         Effect.flatMap(budget.reserve(estimate, options?.subject, options), (reservation) =>
-          Effect.onExit(restore(self), (exit) => {
-            const charge = budget.settle(reservation, reservation.estimate)
-            if (Exit.isSuccess(exit)) {
-              return finish(
-                Effect.catchTag(
-                  Effect.suspend(() => budget.settle(reservation, actual(exit.value))),
-                  "InvalidUsage",
-                  (error) =>
-                    Effect.andThen(
-                      Effect.logWarning("Charged the estimate instead of an invalid actual usage", error),
-                      charge
-                    )
-                )
-              )
-            }
-            return finish(
-              Exit.hasFails(exit) || options?.onUnknown === "release" ? budget.release(reservation) : charge
+          Effect.onExit(restore(self), (exit) =>
+            Effect.flatMap(tookOf(exit, reservation.estimate, { actual, onUnknown: options?.onUnknown }), (took) =>
+              afterwards(took === undefined ? budget.release(reservation) : budget.settle(reservation, took))
             )
-          })
+          )
         )
       )
     )
-
-/** The call is over: what goes wrong from here on is told, and never takes its result away. */
-const finish = (self: Effect.Effect<unknown, Errors.InvalidUsage | Errors.StoreError>): Effect.Effect<void> =>
-  Effect.asVoid(Effect.catch(self, (error) => Effect.logWarning("A reservation was left to its expiry", error)))
 
 /**
  * Gives everything inside an effect an allowance to draw on beside the budgets: sub-agents and forked fibers too.

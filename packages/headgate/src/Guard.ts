@@ -13,21 +13,18 @@
  *
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import * as Alerts from "./Alerts.ts"
 import * as Budget from "./Budget.ts"
-import { InvalidUsage, type StoreError } from "./Errors.ts"
-import { checkUsage } from "./internal/input.ts"
+import type { InvalidUsage, StoreError } from "./Errors.ts"
 import * as metrics from "./internal/metrics.ts"
 import { oneOf } from "./internal/plans.ts"
-import { chargeOf } from "./internal/providerError.ts"
+import { afterwards, type Reading, tookOf } from "./internal/took.ts"
 import * as QuotaStore from "./QuotaStore.ts"
 import * as RateLimiter from "./RateLimiter.ts"
 import * as Retry from "./Retry.ts"
@@ -48,12 +45,9 @@ import type { UsageRecord } from "./UsageRecord.ts"
  * @category models
  * @since 0.1.0
  */
-export interface Call<in A = unknown, in E = unknown> {
+export interface Call<in A = unknown, in E = unknown> extends Reading<A, E> {
   readonly estimate: Usage.Input
-  readonly actual: (result: A) => Usage.Input
-  readonly actualOnError?: ((error: E) => Usage.Input | undefined) | undefined
   readonly subject?: Subject | undefined
-  readonly onUnknown?: "charge" | "release" | undefined
 }
 
 /**
@@ -107,6 +101,8 @@ export interface Options {
 /** What is known of a call under way. */
 interface Progress {
   attempts: number
+  /** Whether the last attempt got as far as the provider. */
+  called: boolean
   waited: number
   /** What the attempts so far took. */
   spent: Usage.Usage | undefined
@@ -116,10 +112,6 @@ interface Progress {
 
 const add = (sum: Usage.Usage | undefined, usage: Usage.Usage): Usage.Usage =>
   sum === undefined ? usage : Usage.sum(sum, usage)
-
-/** The call is over: what goes wrong from here on is told, and never takes its result away. */
-const told = (self: Effect.Effect<unknown, InvalidUsage | StoreError>): Effect.Effect<void> =>
-  Effect.catch(Effect.asVoid(self), (error) => Effect.logWarning("A hold was left to its expiry", error))
 
 /**
  * Makes the service of the three services it puts in order.
@@ -137,32 +129,6 @@ export const make = (options?: {
     const limiter = yield* RateLimiter.RateLimiter
     const retry = yield* Retry.Retry
 
-    /** What an attempt took. A usage that is wrong, or cannot be read, counts as the estimate. */
-    const tookOf = <A, E>(
-      exit: Exit.Exit<A, E>,
-      call: Call<A, E>,
-      estimate: Usage.Usage
-    ): Effect.Effect<Usage.Usage | undefined> => {
-      const read = (usage: () => Usage.Input) =>
-        Effect.catchCause(
-          Effect.suspend(() => {
-            const checked = checkUsage(usage(), 1)
-            return checked instanceof InvalidUsage ? Exit.fail(checked) : Exit.succeed(checked)
-          }),
-          (cause) =>
-            Effect.as(Effect.logWarning("Charged the estimate instead of an invalid actual usage", cause), estimate)
-        )
-      if (Exit.isSuccess(exit)) return read(() => call.actual(exit.value))
-      const unknown = call.onUnknown === "release" ? undefined : estimate
-      const error = Cause.findErrorOption(exit.cause)
-      if (Option.isNone(error) || Cause.hasInterrupts(exit.cause)) return Effect.succeed(unknown)
-      const said = call.actualOnError?.(error.value)
-      if (said !== undefined) return read(() => said)
-      const charge = chargeOf(error.value)
-      if (typeof charge === "object") return read(() => charge)
-      return Effect.succeed(charge === "billed" ? estimate : charge === "unknown" ? unknown : undefined)
-    }
-
     const attempt = <A, E, R>(
       self: Effect.Effect<A, E, R>,
       call: Call<A, E>,
@@ -172,19 +138,21 @@ export const make = (options?: {
       const { estimate, subject } = reservation
       const placed = limiter.withPermit(estimate, subject, (permit, restore) => {
         progress.attempts++
+        progress.called = true
         progress.waited += Duration.toMillis(permit.waited)
         return Effect.onExit(restore(self), (exit) =>
-          Effect.flatMap(tookOf(exit, call, estimate), (took) => {
+          Effect.flatMap(tookOf(exit, estimate, call), (took) => {
             if (took !== undefined) {
               progress.spent = add(progress.spent, took)
               if (Exit.isFailure(exit)) progress.uncovered = add(progress.uncovered, took)
             }
-            return told(limiter.settle(permit, took ?? { requests: estimate.requests }))
+            return afterwards(limiter.settle(permit, took ?? { requests: estimate.requests }))
           })
         )
       })
       return Effect.suspend(() => {
         const more = progress.uncovered
+        progress.called = false
         if (more === undefined) return placed
         progress.uncovered = undefined
         return Effect.andThen(budget.extend(reservation, more), placed)
@@ -210,7 +178,7 @@ export const make = (options?: {
         if (spent !== undefined && spent.tokens > 0) {
           metrics.estimateRatio.updateUnsafe(reservation.estimate.tokens / spent.tokens, fiber.context)
         }
-        const ended = told(spent === undefined ? budget.release(reservation) : budget.settle(reservation, spent))
+        const ended = afterwards(spent === undefined ? budget.release(reservation) : budget.settle(reservation, spent))
         return spans
           ? Effect.andThen(
               ended,
@@ -229,9 +197,11 @@ export const make = (options?: {
         Effect.flatMap(
           Effect.onError(budget.reserve(call.estimate, call.subject, call), () => refused),
           (reservation): Effect.Effect<A, E | GuardError, R> => {
-            const progress: Progress = { attempts: 0, waited: 0, spent: undefined, uncovered: undefined }
-            return Effect.onExit(restore(retry.retry(attempt(self, call, reservation, progress))), (exit) =>
-              finish(exit, reservation, progress)
+            const progress: Progress = { attempts: 0, called: false, waited: 0, spent: undefined, uncovered: undefined }
+            return Effect.onExit(
+              // Our own limits have said what they do with a call that does not fit: it is not for the retries to ask again.
+              restore(retry.retry(attempt(self, call, reservation, progress), { unless: () => !progress.called })),
+              (exit) => finish(exit, reservation, progress)
             )
           }
         )
@@ -250,7 +220,7 @@ export const make = (options?: {
       preCheck: (estimate, subject = {}) =>
         Effect.andThen(
           budget.check(estimate, subject),
-          limiter.withPermit(estimate, subject, (permit) => told(limiter.settle(permit, permit.usage)))
+          limiter.withPermit(estimate, subject, (permit) => afterwards(limiter.settle(permit, permit.usage)))
         ),
       recordUsage: budget.record
     }

@@ -13,7 +13,16 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Alerts from "./Alerts.ts"
 import * as Errors from "./Errors.ts"
-import { conflictError, now, rateLimitRefusal, storeDegraded, timed, type TimedStatus, tooLargeRefusal } from "./internal/answers.ts"
+import {
+  conflictError,
+  now,
+  rateLimitRefusal,
+  storeDegraded,
+  timed,
+  type TimedStatus,
+  tooLargeRefusal
+} from "./internal/answers.ts"
+import { neverFits } from "./internal/cell.ts"
 import { makeConfigured } from "./internal/configured.ts"
 import { checkSubject, checkUsage } from "./internal/input.ts"
 import { Lines, type Waiter } from "./internal/line.ts"
@@ -260,6 +269,7 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
             return yield* taken(request, answer, Duration.millis(waited))
           }
           if (answer._tag === "Refused") {
+            if (answer.reason === "tooLarge") return yield* refuse(answer)
             line = lines.join(waiter, answer.account)
             line.refused = { answer, at: time }
           }
@@ -288,6 +298,17 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
         )
       })
 
+    /** Fails with what can never fit, without asking the store: whoever stands in line asks only when it is first. */
+    const fitsEver = (request: Request): Effect.Effect<void, AcquireError> => {
+      for (const account of request.accounts) {
+        for (const quota of account.plan.quotas) {
+          const never = neverFits(quota, request.usage)
+          if (never !== undefined) return refuse({ ...unknownRefusal, ...never, reason: "tooLarge", account, quota })
+        }
+      }
+      return Exit.void
+    }
+
     const read = (usage: Usage.Input, subject: Subject): Request | Errors.InvalidUsage => {
       const checked = checkUsage(usage, 1)
       if (checked instanceof Errors.InvalidUsage) return checked
@@ -302,7 +323,7 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
         if (request.accounts.length === 0) return Exit.succeed(new Taken(request, undefined, Duration.zero))
         const placed =
           onExceeded === "delay" && lines.ahead(request.accounts) !== undefined
-            ? queue(request, undefined, restore)
+            ? Effect.andThen(fitsEver(request), queue(request, undefined, restore))
             : Effect.flatMap(store.reserve(command(request)), (answer): Effect.Effect<Taken, AcquireError> => {
                 if (answer._tag === "Hold") return taken(request, answer, Duration.zero)
                 const refused = answer as QuotaStore.Refused
@@ -356,16 +377,22 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
           if (request instanceof Errors.InvalidUsage) return Exit.fail(request)
           if (request.accounts.length === 0) return Exit.succeed(true)
           if (lines.ahead(request.accounts) !== undefined) return Exit.succeed(false)
-          const taken = Effect.flatMap(
+          const placed = Effect.flatMap(
             store.reserve(command(request)),
-            (answer): Effect.Effect<boolean, Errors.RequestTooLarge | Errors.StoreError> => {
-              if (answer._tag === "Hold") return Effect.as(store.settle(answer, request.usage), true)
+            (answer): Effect.Effect<boolean, Exclude<AcquireError, Errors.RateLimitExceeded>> => {
+              if (answer._tag === "Hold") {
+                const permit = taken(request, answer, Duration.zero)
+                return Effect.as(
+                  Effect.flatMap(permit, (permit) => settle(permit, permit.usage)),
+                  true
+                )
+              }
               return answer._tag === "Refused" && answer.reason === "tooLarge"
                 ? Exit.fail(tooLargeRefusal(answer))
                 : Exit.succeed(false)
             }
           )
-          return Effect.catchTag(Effect.uninterruptible(taken), "StoreError", (error) =>
+          return Effect.catchTag(Effect.uninterruptible(placed), "StoreError", (error) =>
             Effect.as(allow(error, request), true)
           )
         }),

@@ -120,8 +120,10 @@ export interface RetryBudget {
   readonly tokens: () => number
   /** Takes the price of a retry, if it is there. */
   readonly withdraw: () => boolean
-  /** Gives back, up to the capacity, what a clean success earns; a negative `times` takes it away again. */
-  readonly deposit: (times: number) => void
+  /** Adds what a clean success earns, up to the capacity, and says how much that was. */
+  readonly deposit: () => number
+  /** Takes back what a deposit added. */
+  readonly takeBack: (added: number) => void
 }
 
 /**
@@ -156,8 +158,13 @@ export const makeBudget = (options?: {
       tokens -= cost
       return true
     },
-    deposit: (times) => {
-      tokens = Math.max(0, Math.min(capacity, tokens + times * refund))
+    deposit: () => {
+      const added = Math.min(refund, capacity - tokens)
+      tokens += added
+      return added
+    },
+    takeBack: (added) => {
+      tokens = Math.max(0, tokens - added)
     }
   }
 }
@@ -267,6 +274,8 @@ export const isRetryable = (error: unknown): boolean => {
 /** One call's way through its retries. */
 interface Course {
   readonly start: number
+  /** What it has added to the retry budget in advance. */
+  readonly earned: number
   retries: number
   delay: number
 }
@@ -324,12 +333,9 @@ const policyOf = <E>(options: Options<E>): (() => Policy<E>) => {
     const budget = options.budget === "none" ? undefined : (options.budget ?? makeBudget())
     return {
       // A schedule is not told of a success, so every call earns at its start and loses that at its first failure.
-      begin: (now) => {
-        budget?.deposit(1)
-        return { start: now, retries: 0, delay: 0 }
-      },
+      begin: (now) => ({ start: now, earned: budget?.deposit() ?? 0, retries: 0, delay: 0 }),
       decide: (course, error, now, draw) => {
-        if (course.retries === 0) budget?.deposit(-1)
+        if (course.retries === 0) budget?.takeBack(course.earned)
         if (!worthwhile(error)) return "notRetryable"
         if (course.retries >= maxRetries) return "exhausted"
         const backoff = Math.min(cap, initial * Math.pow(multiplier, course.retries))
@@ -388,14 +394,17 @@ const toSchedule = <E>(policy: Policy<E>): Schedule.Schedule<Duration.Duration, 
 const retryWith = <A, E, R, E2>(
   self: Effect.Effect<A, E, R>,
   policy: Policy<E>,
-  give: (error: E, course: Course, now: number) => E2
+  give: (error: E, course: Course, now: number) => E2,
+  unless?: () => boolean
 ): Effect.Effect<A, E | E2, R> =>
   Effect.withFiber((fiber) => {
     const clock = fiber.getRef(Clock.Clock)
     const course = policy.begin(clock.currentTimeMillisUnsafe())
     const attempt: Effect.Effect<A, E | E2, R> = Effect.catchCause(self, (cause): Effect.Effect<A, E | E2, R> => {
       const error = Cause.findErrorOption(cause)
-      if (Option.isNone(error) || Cause.hasInterrupts(cause) || Cause.hasDies(cause)) return Exit.failCause(cause)
+      if (Option.isNone(error) || Cause.hasInterrupts(cause) || Cause.hasDies(cause) || unless?.()) {
+        return Exit.failCause(cause)
+      }
       const now = clock.currentTimeMillisUnsafe()
       const decision = policy.decide(course, error.value, now, draw(fiber))
       if (decision === "notRetryable") return Exit.failCause(cause)
@@ -444,8 +453,11 @@ export class Retry extends Context.Service<
   {
     /** The policy as a schedule. */
     readonly schedule: Schedule.Schedule<Duration.Duration, unknown>
-    /** Runs an effect under the policy, and fails with its last error. */
-    readonly retry: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+    /** Runs an effect under the policy, and fails with its last error; `unless` is asked of a failure first. */
+    readonly retry: <A, E, R>(
+      self: Effect.Effect<A, E, R>,
+      options?: { readonly unless?: (() => boolean) | undefined }
+    ) => Effect.Effect<A, E, R>
     /** Runs an effect under the policy. Where a limit ended the retries, the last error is in a `RetryExhausted`. */
     readonly run: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | RetryExhausted<E>, R>
   }
@@ -471,7 +483,7 @@ export const make = (options: Options = {}): Effect.Effect<Service> => {
     const policy = makePolicy()
     return {
       schedule: toSchedule(policy),
-      retry: (self) => retryWith(self, policy, (error) => error),
+      retry: (self, options) => retryWith(self, policy, (error) => error, options?.unless),
       run: (self) => retryWith(self, policy, exhausted)
     }
   })

@@ -14,8 +14,11 @@ export const now = (fiber: Fiber.Fiber<unknown, unknown>): number => fiber.getRe
 
 export type BudgetRefusal = Errors.BudgetExceeded | Errors.BudgetThrottled | Errors.RequestTooLarge
 
-export const tooLargeRefusal = ({ capacity: limit, quota: { name: quota, unit }, requested }: Refused): Errors.RequestTooLarge =>
-  refusal(() => new Errors.RequestTooLarge({ quota, unit, limit, requested }))
+export const tooLargeRefusal = ({
+  capacity: limit,
+  quota: { name: quota, unit },
+  requested
+}: Refused): Errors.RequestTooLarge => refusal(() => new Errors.RequestTooLarge({ quota, unit, limit, requested }))
 
 const remainingOf = ({ capacity, held, used }: Refused): number => Math.max(0, capacity - used - held)
 

@@ -34,12 +34,26 @@ const amountOf = (quota: Quota): ((usage: Usage) => number) => {
   }
 }
 
+/** What can be used and held at once: the limit, or the burst of a bucket. */
+const capacityOf = ({ limit, window }: Quota): number =>
+  window._tag === "Bucket" && limit > 0 ? (window.burst ?? limit) : limit
+
+/** What a usage asks of a quota, if that is more than can ever be had. */
+export const neverFits = (
+  quota: Quota,
+  usage: Usage
+): { readonly capacity: number; readonly requested: number } | undefined => {
+  const capacity = capacityOf(quota)
+  const requested = amountOf(quota)(usage)
+  return requested > capacity || capacity === 0 ? { capacity, requested } : undefined
+}
+
 export const makeCounter = (quota: Quota): Counter => {
   const { window } = quota
   const bucket = window._tag === "Bucket"
   return {
     quota,
-    capacity: bucket ? (quota.limit === 0 ? 0 : (window.burst ?? quota.limit)) : quota.limit,
+    capacity: capacityOf(quota),
     concurrency: quota.unit === "concurrency",
     amount: amountOf(quota),
     slots: slotsOf(bucket ? { _tag: "Lifetime" } : window),
