@@ -7,6 +7,7 @@
 import type * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
@@ -223,6 +224,7 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
   const name = options.name ?? "budget"
   const rules = rulesOf(options, name)
   const ttl = millisOf("Budget.layer: reservationTtl", options.reservationTtl ?? "10 minutes")
+  const ttlDuration = Duration.millis(ttl)
   const onStoreError = oneOf("Budget.layer: onStoreError", ["fail", "allow"], options.onStoreError ?? "fail")
   const shadow = oneOf("Budget.layer: mode", ["enforce", "shadow"], options.mode ?? "enforce") === "shadow"
 
@@ -307,7 +309,7 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
       const held = Effect.flatMap(store.reserve(command), (answer): Effect.Effect<Held, ReserveError> => {
         switch (answer._tag) {
           case "Hold": {
-            const held = new Held(usage, subject, answer, draws)
+            const held = new Held(usage, subject, answer, draws, ttlDuration)
             return answer.alerts.length === 0
               ? Exit.succeed(held)
               : Effect.as(Alerts.publishAll(alerts, answer.alerts), held)
@@ -319,12 +321,12 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
               refuse(budgetRefusal(answer), answer.alerts),
               Effect.map(
                 store.reserve({ ...command, mode: mode === "ask" ? "ask" : "force" }),
-                (forced) => new Held(usage, subject, forced._tag === "Hold" ? forced : undefined, draws)
+                (forced) => new Held(usage, subject, forced._tag === "Hold" ? forced : undefined, draws, ttlDuration)
               )
             )
         }
       })
-      const allowed = orAllow(held, subject, () => new Held(usage, subject, undefined, draws))
+      const allowed = orAllow(held, subject, () => new Held(usage, subject, undefined, draws, ttlDuration))
       return draws.length === 0
         ? allowed
         : Effect.onError(allowed, () => Effect.sync(() => Allowance.release(draws, now(fiber))))

@@ -110,6 +110,8 @@ interface Progress {
   uncovered: Usage.Usage | undefined
 }
 
+type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
 const add = (sum: Usage.Usage | undefined, usage: Usage.Usage): Usage.Usage =>
   sum === undefined ? usage : Usage.sum(sum, usage)
 
@@ -136,7 +138,12 @@ export const make = (options?: {
       progress: Progress
     ): Effect.Effect<A, E | GuardError, R> => {
       const { estimate, subject } = reservation
-      const placed = limiter.withPermit(estimate, subject, (permit, restore) => {
+      // What is held must outlast the wait, however long the line is.
+      const keepAlive = {
+        every: Duration.times(reservation.ttl, 0.5),
+        run: Effect.suspend(() => afterwards(budget.extend(reservation, {})))
+      }
+      const use = (permit: RateLimiter.Permit, restore: Restore) => {
         progress.attempts++
         progress.called = true
         progress.waited += Duration.toMillis(permit.waited)
@@ -149,7 +156,8 @@ export const make = (options?: {
             return afterwards(limiter.settle(permit, took ?? { requests: estimate.requests }))
           })
         )
-      })
+      }
+      const placed = limiter.withPermit(estimate, subject, use, { keepAlive })
       return Effect.suspend(() => {
         const more = progress.uncovered
         progress.called = false

@@ -61,6 +61,17 @@ export interface Status {
 }
 
 /**
+ * What is done again and again while a call waits.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface KeepAlive {
+  readonly every: Duration.Duration
+  readonly run: Effect.Effect<void>
+}
+
+/**
  * How taking a place can fail.
  *
  * @category errors
@@ -110,7 +121,8 @@ export class RateLimiter extends Context.Service<
       use: (
         permit: Permit,
         restore: <A2, E2, R2>(effect: Effect.Effect<A2, E2, R2>) => Effect.Effect<A2, E2, R2>
-      ) => Effect.Effect<A, E, R>
+      ) => Effect.Effect<A, E, R>,
+      options?: { readonly keepAlive: KeepAlive }
     ) => Effect.Effect<A, E | AcquireError, R>
     /** Says what a call really took and that it is over. The difference is given back, or taken at once. */
     readonly settle: (
@@ -237,41 +249,56 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
       request: Request,
       refusedAtFirst: QuotaStore.Refused | undefined,
       start: number,
-      restore: Restore
+      restore: Restore,
+      keepAlive: KeepAlive | undefined
     ): Effect.fn.Return<Taken, AcquireError> {
       const deadline = start + maxWait
+      const every = keepAlive === undefined ? Infinity : Duration.toMillis(keepAlive.every)
       let time = start
+      let aliveUntil = start + every
       let line = lines.join(
         waiter,
         refusedAtFirst?.account ?? lines.ahead(request.accounts, waiter) ?? request.accounts[0]!
       )
       if (refusedAtFirst !== undefined) line.refused = { answer: refusedAtFirst, at: time }
       while (true) {
-        const { refused } = line
-        const asks = line.first === waiter && (waiter.called || refused === undefined)
-        const opensAt = asks ? time : line.first === waiter ? refused!.at + refused!.answer.retryAfter : Infinity
-        if (Number.isFinite(opensAt) && opensAt > deadline && refused?.answer.quota.unit !== "concurrency") {
-          return yield* refuse(refused!.answer, time - refused!.at)
+        const { first, refused } = line
+        const opensAt =
+          first !== waiter
+            ? Infinity
+            : waiter.called || refused === undefined
+              ? time
+              : refused.at + refused.answer.retryAfter
+        const hopeless = opensAt > deadline || opensAt === Infinity
+        if (hopeless && first === waiter && refused !== undefined && refused.answer.quota.unit !== "concurrency") {
+          return yield* refuse(refused.answer, time - refused.at)
         }
-        const until = Math.min(opensAt, deadline)
+        const until = Math.min(opensAt, deadline, aliveUntil)
         if (until > time) yield* restore(park(waiter, until - time))
+        const { called } = waiter
         waiter.called = false
         waiter.wake = undefined
         time = yield* Clock.currentTimeMillis
-        const ahead = lines.ahead(request.accounts, waiter)
-        if (line.first === waiter && ahead !== undefined) {
-          line = lines.join(waiter, ahead)
-        } else if (line.first === waiter) {
-          const answer = yield* store.reserve(command(request))
-          if (answer._tag === "Hold") {
-            const waited = time - start
-            if (waited > 0) metrics.waited.updateUnsafe(waited, (yield* Effect.fiber).context)
-            return yield* taken(request, answer, Duration.millis(waited))
-          }
-          if (answer._tag === "Refused") {
-            if (answer.reason === "tooLarge") return yield* refuse(answer)
-            line = lines.join(waiter, answer.account)
-            line.refused = { answer, at: time }
+        if (keepAlive !== undefined && time >= aliveUntil) {
+          yield* keepAlive.run
+          aliveUntil = time + every
+        }
+        if (line.first === waiter && (called || time >= opensAt)) {
+          const ahead = lines.ahead(request.accounts, waiter)
+          if (ahead !== undefined) {
+            line = lines.join(waiter, ahead)
+          } else {
+            const answer = yield* store.reserve(command(request))
+            if (answer._tag === "Hold") {
+              const waited = time - start
+              if (waited > 0) metrics.waited.updateUnsafe(waited, (yield* Effect.fiber).context)
+              return yield* taken(request, answer, Duration.millis(waited))
+            }
+            if (answer._tag === "Refused") {
+              if (answer.reason === "tooLarge") return yield* refuse(answer)
+              line = lines.join(waiter, answer.account)
+              line.refused = { answer, at: time }
+            }
           }
         }
         if (time >= deadline) {
@@ -290,10 +317,15 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
         return { ...unknownRefusal, account, quota, capacity: quota.limit }
       })
 
-    const queue = (request: Request, refused: QuotaStore.Refused | undefined, restore: Restore) =>
+    const queue = (
+      request: Request,
+      refused: QuotaStore.Refused | undefined,
+      restore: Restore,
+      keepAlive: KeepAlive | undefined
+    ) =>
       Effect.withFiber((fiber) => {
         const waiter = lines.newcomer(request.accounts)
-        return Effect.onExit(wait(waiter, request, refused, now(fiber), restore), () =>
+        return Effect.onExit(wait(waiter, request, refused, now(fiber), restore, keepAlive), () =>
           Effect.sync(() => lines.leave(waiter))
         )
       })
@@ -316,20 +348,25 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
     }
 
     /** To be run in an uninterruptible region, so that a place that was taken is not forgotten. */
-    const take = (input: Usage.Input, subject: Subject, restore: Restore): Effect.Effect<Taken, AcquireError> =>
+    const take = (
+      input: Usage.Input,
+      subject: Subject,
+      restore: Restore,
+      keepAlive: KeepAlive | undefined
+    ): Effect.Effect<Taken, AcquireError> =>
       Effect.suspend(() => {
         const request = read(input, subject)
         if (request instanceof Errors.InvalidUsage) return Exit.fail(request)
         if (request.accounts.length === 0) return Exit.succeed(new Taken(request, undefined, Duration.zero))
         const placed =
           onExceeded === "delay" && lines.ahead(request.accounts) !== undefined
-            ? Effect.andThen(fitsEver(request), queue(request, undefined, restore))
+            ? Effect.andThen(fitsEver(request), queue(request, undefined, restore, keepAlive))
             : Effect.flatMap(store.reserve(command(request)), (answer): Effect.Effect<Taken, AcquireError> => {
                 if (answer._tag === "Hold") return taken(request, answer, Duration.zero)
                 const refused = answer as QuotaStore.Refused
                 return refused.reason === "tooLarge" || onExceeded === "fail"
                   ? refuse(refused)
-                  : queue(request, refused, restore)
+                  : queue(request, refused, restore, keepAlive)
               })
         return onStoreError === "fail"
           ? placed
@@ -360,9 +397,9 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
         return permit.hold === undefined ? Exit.void : ended(permit, store.release(permit.hold))
       })
 
-    const withPermit: Service["withPermit"] = (usage, subject, use) =>
+    const withPermit: Service["withPermit"] = (usage, subject, use, options) =>
       Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(take(usage, subject, restore), (permit) => use(permit, restore))
+        Effect.flatMap(take(usage, subject, restore, options?.keepAlive), (permit) => use(permit, restore))
       )
 
     return {

@@ -275,7 +275,7 @@ export const isRetryable = (error: unknown): boolean => {
 interface Course {
   readonly start: number
   /** What it has added to the retry budget in advance. */
-  readonly earned: number
+  earned: number
   retries: number
   delay: number
 }
@@ -285,6 +285,8 @@ type Decision = number | "notRetryable" | "exhausted"
 
 interface Policy<E> {
   readonly begin: (now: number) => Course
+  /** Told of a success without retries. */
+  readonly earn: () => number
   /** Decides on a failure; `draw` is the random number from 0 to 1. */
   readonly decide: (course: Course, error: E, now: number, draw: () => number) => Decision
   readonly tap: ((event: RetryEvent<E>) => Effect.Effect<unknown>) | undefined
@@ -332,8 +334,8 @@ const policyOf = <E>(options: Options<E>): (() => Policy<E>) => {
   return () => {
     const budget = options.budget === "none" ? undefined : (options.budget ?? makeBudget())
     return {
-      // A schedule is not told of a success, so every call earns at its start and loses that at its first failure.
-      begin: (now) => ({ start: now, earned: budget?.deposit() ?? 0, retries: 0, delay: 0 }),
+      begin: (now) => ({ start: now, earned: 0, retries: 0, delay: 0 }),
+      earn: () => budget?.deposit() ?? 0,
       decide: (course, error, now, draw) => {
         if (course.retries === 0) budget?.takeBack(course.earned)
         if (!worthwhile(error)) return "notRetryable"
@@ -379,6 +381,8 @@ const toSchedule = <E>(policy: Policy<E>): Schedule.Schedule<Duration.Duration, 
   Schedule.fromStepWithMetadata(
     Effect.map(Clock.currentTimeMillis, (start) => {
       const course = policy.begin(start)
+      // A schedule is not told of a success, so a call earns at its start and loses that at its first failure.
+      course.earned = policy.earn()
       return ({ input, now }: Schedule.InputMetadata<E>) =>
         Effect.withFiber((fiber) => {
           const decision = policy.decide(course, input, now, draw(fiber))
@@ -400,7 +404,11 @@ const retryWith = <A, E, R, E2>(
   Effect.withFiber((fiber) => {
     const clock = fiber.getRef(Clock.Clock)
     const course = policy.begin(clock.currentTimeMillisUnsafe())
-    const attempt: Effect.Effect<A, E | E2, R> = Effect.catchCause(self, (cause): Effect.Effect<A, E | E2, R> => {
+    const onSuccess = (value: A): Effect.Effect<A> => {
+      if (course.retries === 0) policy.earn()
+      return Exit.succeed(value)
+    }
+    const onFailure = (cause: Cause.Cause<E>): Effect.Effect<A, E | E2, R> => {
       const error = Cause.findErrorOption(cause)
       if (Option.isNone(error) || Cause.hasInterrupts(cause) || Cause.hasDies(cause) || unless?.()) {
         return Exit.failCause(cause)
@@ -409,11 +417,12 @@ const retryWith = <A, E, R, E2>(
       const decision = policy.decide(course, error.value, now, draw(fiber))
       if (decision === "notRetryable") return Exit.failCause(cause)
       if (decision === "exhausted") return Effect.fail(give(error.value, course, now))
-      return Effect.andThen(
-        tapped(policy, fiber, course, error.value, decision, now),
-        Effect.andThen(Effect.sleep(decision), attempt)
+      return tapped(policy, fiber, course, error.value, decision, now).pipe(
+        Effect.andThen(Effect.sleep(decision)),
+        Effect.andThen(attempt)
       )
-    })
+    }
+    const attempt: Effect.Effect<A, E | E2, R> = Effect.matchCauseEffect(self, { onSuccess, onFailure })
     return attempt
   })
 

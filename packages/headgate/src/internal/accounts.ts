@@ -105,6 +105,7 @@ export class Entry implements Hold {
   previous: Entry | undefined = undefined
   next: Entry | undefined = undefined
   extensions = 0
+  lastExtension: Usage | undefined = undefined
   alerts = noAlerts
   private readonly ids: { next: number }
   private name: string | undefined

@@ -8,7 +8,8 @@ import type { Account } from "./verbs.ts"
 export const subjectOf = (account: Account): Subject.Subject =>
   account.plan.dimension === undefined ? Subject.none : { [account.plan.dimension]: account.value }
 
-const percent = (share: number): string => `${Math.round(share * 1000) / 10} %`
+/** Rounded up, so that what is beyond a limit never reads as 100 %. */
+const percent = (share: number): string => `${Math.ceil(Number((share * 1000).toFixed(6))) / 10} %`
 
 const messageOf = (
   kind: "ThresholdReached" | "LimitHit" | "Throttled" | "Overrun",
@@ -17,7 +18,7 @@ const messageOf = (
   quota: Quota
 ) => {
   const show = (amount: number) =>
-    quota.unit === "cost" ? Money.format(amount as Money.Money) : `${amount} ${quota.unit}`
+    quota.unit === "cost" ? Money.format(amount as Money.Money) : `${amount.toLocaleString("en-US")} ${quota.unit}`
   switch (kind) {
     case "ThresholdReached":
       return `${percent(current)} of ${show(quota.limit)} used`

@@ -1,3 +1,4 @@
+import type * as Duration from "effect/Duration"
 import type { Subject } from "../Subject.ts"
 import type { Usage } from "../Usage.ts"
 import type { Draw } from "./allowance.ts"
@@ -13,6 +14,8 @@ export interface Reservation {
   readonly id: string
   readonly subject: Subject
   readonly estimate: Usage
+  /** How long it is held if nobody ends or extends it. */
+  readonly ttl: Duration.Duration
 }
 
 /** A reservation with what it holds: in the store, unless that failed, and on allowances. */
@@ -21,6 +24,7 @@ export class Held implements Reservation {
   readonly subject: Subject
   readonly hold: Hold | undefined
   readonly draws: ReadonlyArray<Draw>
+  readonly ttl: Duration.Duration
   /** What extensions hold on allowances. */
   extraDraws: ReadonlyArray<Draw> = []
   /** The estimate and its extensions. */
@@ -29,11 +33,18 @@ export class Held implements Reservation {
   steps = 0
   ended = false
 
-  constructor(estimate: Usage, subject: Subject, hold: Hold | undefined, draws: ReadonlyArray<Draw>) {
+  constructor(
+    estimate: Usage,
+    subject: Subject,
+    hold: Hold | undefined,
+    draws: ReadonlyArray<Draw>,
+    ttl: Duration.Duration
+  ) {
     this.estimate = this.total = estimate
     this.subject = subject
     this.hold = hold
     this.draws = draws
+    this.ttl = ttl
   }
 
   get id(): string {

@@ -77,13 +77,17 @@ export class Ledger {
     const now = this.at(clock)
     if (!(hold instanceof Entry)) return foreign
     const entry = hold
-    if (step < entry.extensions) return { _tag: "Booked", reserved: entry.usage, repeated: true, alerts: noAlerts }
+    if (step < entry.extensions) {
+      return step < entry.extensions - 1 || sameUsage(entry.lastExtension!, more)
+        ? { _tag: "Booked", reserved: entry.usage, repeated: true, alerts: noAlerts }
+        : conflict("extended by the same usage", "extended by another")
+    }
     if (entry.ended !== undefined) return conflict("open", "ended")
     if (entry.state !== "held") return conflict("open", "expired")
     const states = entry.claims.map((claim) => claim.account)
+    // A throttle is for new calls: one that was admitted goes on if what it asks for fits.
     for (const state of states) {
-      if (!entry.forced && (state.throttledUntil > now || !this.fits(state, more, now, true)))
-        return this.refuse(states, more, now, true)
+      if (!entry.forced && !this.fits(state, more, now, true)) return this.refuse(states, more, now, true)
     }
     for (const state of states) {
       const counters = state.book.counters
@@ -96,6 +100,7 @@ export class Ledger {
     entry.usage = Usage.sum(entry.usage, more)
     entry.expiresAt = now + entry.ttl
     entry.extensions = step + 1
+    entry.lastExtension = more
     this.holds.add(entry)
     return { _tag: "Booked", reserved: entry.usage, repeated: false, alerts: noAlerts }
   }
@@ -327,7 +332,7 @@ export class Ledger {
     let until = 0
     for (const state of states) {
       state.advance(now)
-      if (state.throttledUntil > now) until = Math.max(until, state.throttledUntil)
+      if (state.throttledUntil > now && !extending) until = Math.max(until, state.throttledUntil)
       for (const [index, counter] of state.book.counters.entries()) {
         const amount = requested(counter, usage, extending)
         if (amount <= counter.capacity && counter.capacity > 0) continue
@@ -351,7 +356,7 @@ export class Ledger {
         if (reason === "throttled") continue
         limitHit(state, counter, cell, amount, now, alerts)
         const { throttle } = state.book.plan
-        const returns = !counter.concurrency && counter.quota.window._tag !== "Lifetime"
+        const returns = !extending && !counter.concurrency && counter.quota.window._tag !== "Lifetime"
         if (throttle > 0 && returns && state.throttledUntil <= now) {
           state.throttledUntil = now + throttle
           until = Math.max(until, state.throttledUntil)

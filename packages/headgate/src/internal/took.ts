@@ -46,5 +46,5 @@ export const tookOf = <A, E>(
 }
 
 /** A call is over: what goes wrong with its hold from here on is told, and never takes its result away. */
-export const afterwards = (self: Effect.Effect<unknown, InvalidUsage | Error>): Effect.Effect<void> =>
+export const afterwards = (self: Effect.Effect<unknown, Error>): Effect.Effect<void> =>
   Effect.catch(Effect.asVoid(self), (error) => Effect.logWarning("A hold was left to its expiry", error))

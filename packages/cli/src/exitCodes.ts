@@ -1,0 +1,11 @@
+/** What the process says when it ends. 130, for an interrupted run, comes from the runtime. */
+export const exitCodes = {
+  /** The report was written and every law held. */
+  ok: 0,
+  /** The trace or the policy can not be read. */
+  input: 1,
+  /** The command line is wrong. */
+  usage: 2,
+  /** A law did not hold in the replay: a bug of headgate. The report was written and names it. */
+  law: 3
+} as const

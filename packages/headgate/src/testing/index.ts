@@ -1,0 +1,12 @@
+/**
+ * For tests of what is built on headgate, and for stores of one's own.
+ *
+ * @since 0.1.0
+ */
+
+/** The contract of `QuotaStore` as tests. */
+export * as QuotaStoreTest from "./QuotaStoreTest.ts"
+/** A model that answers, fails and waits as a script says, and records its calls. */
+export * as ScriptedModel from "./ScriptedModel.ts"
+/** Time that passes only when everybody waits. */
+export * as VirtualClock from "./VirtualClock.ts"
