@@ -1,6 +1,7 @@
 import * as Duration from "effect/Duration"
 import type { Alert } from "../Alert.ts"
 import type { Usage } from "../Usage.ts"
+import { concurrencyWindow } from "./alarms.ts"
 import { advance, Cell, type Counter, makeCounter, type Pending } from "./cell.ts"
 import type { Account, Hold, Plan, Reserve } from "./verbs.ts"
 import { timeToDrain } from "./windows.ts"
@@ -131,21 +132,18 @@ export class Entry implements Hold {
 const day = 86_400_000
 
 /** How long an account can matter after it was last touched. */
-const memoryOf = (counter: Counter): number => {
-  const {
-    capacity,
-    drain,
-    quota: { window }
-  } = counter
-  if (drain !== undefined) return timeToDrain(drain, capacity)
+const memoryOf = ({ capacity, concurrency, drain, quota: { window } }: Counter): number => {
+  if (concurrency) return concurrencyWindow
   switch (window._tag) {
     case "Sliding":
     case "Fixed":
       return Duration.toMillis(window.length) * 2
     case "Calendar":
       return window.period === "month" ? 32 * day : window.period === "week" ? 8 * day : 2 * day
-    default:
-      return counter.concurrency || capacity === 0 ? 0 : Infinity
+    case "Bucket":
+      return Math.max(Duration.toMillis(window.refill), drain === undefined ? 0 : timeToDrain(drain, capacity))
+    case "Lifetime":
+      return Infinity
   }
 }
 
@@ -200,14 +198,14 @@ export class Book {
     this.overdrawn.add(account)
   }
 
-  /** Drops the old generation if it is time to. `open` are the entries whose accounts must stay. */
-  turn(now: number, open: Iterable<Entry>): void {
+  /** Drops the old generation if it is time to, but for the accounts of `busy` entries. */
+  turn(now: number, busy: ReadonlyArray<Entry>): void {
     if (now < this.turnsAt) return
     const idle = now >= this.turnsAt + this.memory
     this.old = idle ? new Map() : this.young
     this.young = new Map()
     this.turnsAt = now + this.memory
-    for (const entry of open) {
+    for (const entry of busy) {
       for (const claim of entry.claims) if (claim.account.book === this) this.keep(claim.account)
     }
     for (const account of this.overdrawn) {

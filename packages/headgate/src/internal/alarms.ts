@@ -4,9 +4,14 @@ import type { AccountState, Entry } from "./accounts.ts"
 import { makeAlert } from "./alerts.ts"
 import type { Cell, Counter } from "./cell.ts"
 
+/** What passes for the window of concurrency, which has none: that its limit was hit is told once a minute. */
+export const concurrencyWindow = 60_000
+
 /** When the window in which an alert fired is over. */
-const overAt = (counter: Counter, fired: number): number =>
-  counter.drain === undefined ? counter.slots.endOf(counter.slots.slotAt(fired)) : fired + counter.drain.period
+const overAt = ({ concurrency, drain, slots }: Counter, fired: number): number => {
+  if (concurrency) return fired + concurrencyWindow
+  return drain === undefined ? slots.endOf(slots.slotAt(fired)) : fired + drain.period
+}
 
 /** Arms again what fired in a window that is over, if usage has fallen back below it. */
 export const rearm = (counter: Counter, cell: Cell, now: number): void => {

@@ -153,11 +153,13 @@ export const refund = (counter: Counter, cell: Cell, amount: number, then: numbe
     cell.used -= back
     return
   }
-  const at = cell.older === undefined ? -1 : cell.older.findIndex((value, index) => index % 2 === 0 && value === slot)
+  const { older = [] } = cell
+  const at = older.findIndex((value, index) => index % 2 === 0 && value === slot)
   if (at < 0) return
-  const back = Math.min(amount, cell.older![at + 1]!)
-  cell.older![at + 1]! -= back
+  const back = Math.min(amount, older[at + 1]!)
+  older[at + 1]! -= back
   cell.used -= back
+  if (older[at + 1] === 0) older.splice(at, 2)
 }
 
 /** What a hold gives back by itself if nobody ends it: `amount` at `expiresAt`, or when a charge of then is over. */

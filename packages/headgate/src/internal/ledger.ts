@@ -214,8 +214,8 @@ export class Ledger {
     const now = Math.max(Math.floor(clock), this.last)
     if (now === this.last) return now
     this.last = now
-    this.expire(now)
-    if (now >= this.turnsAt) this.turn(now)
+    const expired = this.expire(now)
+    if (now >= this.turnsAt) this.turn(now, expired)
     return now
   }
 
@@ -237,10 +237,12 @@ export class Ledger {
     return this.book(account.plan, now).touch(account.value)
   }
 
-  private turn(now: number): void {
+  /** Lets go of idle accounts. What holds or has just been charged is not idle. */
+  private turn(now: number, expired: ReadonlyArray<Entry>): void {
     this.turnsAt = Infinity
+    const busy = [...this.holds, ...expired]
     for (const book of this.books.values()) {
-      book.turn(now, this.holds)
+      book.turn(now, busy)
       this.turnsAt = Math.min(this.turnsAt, book.turnsAt)
     }
   }
@@ -369,11 +371,14 @@ export class Ledger {
     return refusal(reason, state, index, amount, Math.max(at, until) - now, until, alerts)
   }
 
-  private expire(now: number): void {
+  private expire(now: number): ReadonlyArray<Entry> {
+    const expired: Array<Entry> = []
     for (let due = this.holds.due(now); due !== undefined; due = this.holds.due(now)) {
       // A place booked at once stays booked when it is charged; only its share of the concurrency ends.
       this.move(due, due.onExpiry === "charge" ? due.usage : undefined, due.expiresAt, undefined)
+      expired.push(due)
     }
+    return expired
   }
 
   private known(id: string): Conflict {

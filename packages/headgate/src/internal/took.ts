@@ -14,35 +14,39 @@ export interface Reading<in A, in E> {
   readonly onUnknown?: "charge" | "release" | undefined
 }
 
-/** What `usage` says. A usage that is wrong, or cannot be read, counts as the estimate: the call was made and is paid. */
-const read = (usage: () => Usage.Input, estimate: Usage.Usage): Effect.Effect<Usage.Usage> =>
+/**
+ * What a call took that ended so; `undefined` for nothing. A usage that is wrong, or cannot be read, counts as the
+ * estimate: the call was made and is paid.
+ */
+export const tookOf = <A, E>(
+  exit: Exit.Exit<A, E>,
+  estimate: Usage.Usage,
+  reading: Reading<A, E>
+): Effect.Effect<Usage.Usage | undefined> =>
   Effect.catchCause(
     Effect.suspend(() => {
-      const checked = checkUsage(usage(), 1)
+      const said = sayOf(exit, estimate, reading)
+      if (said === undefined || said === estimate) return Exit.succeed(said as Usage.Usage | undefined)
+      const checked = checkUsage(said, 1)
       return checked instanceof InvalidUsage ? Exit.fail(checked) : Exit.succeed(checked)
     }),
     (cause) => Effect.as(Effect.logWarning("Charged the estimate instead of an invalid actual usage", cause), estimate)
   )
 
-/** What a call took that ended so; `undefined` for nothing. */
-export const tookOf = <A, E>(
+const sayOf = <A, E>(
   exit: Exit.Exit<A, E>,
   estimate: Usage.Usage,
   { actual, actualOnError, onUnknown }: Reading<A, E>
-): Effect.Effect<Usage.Usage | undefined> => {
-  if (Exit.isSuccess(exit)) return read(() => actual(exit.value), estimate)
+): Usage.Input | undefined => {
+  if (Exit.isSuccess(exit)) return actual(exit.value)
   const unknown = onUnknown === "release" ? undefined : estimate
   const error = Cause.findErrorOption(exit.cause)
-  if (Option.isNone(error) || Cause.hasInterrupts(exit.cause)) return Effect.succeed(unknown)
-  return Effect.flatMap(
-    Effect.sync(() => actualOnError?.(error.value)),
-    (said) => {
-      if (said !== undefined) return read(() => said, estimate)
-      const charge = chargeOf(error.value)
-      if (typeof charge === "object") return read(() => charge, estimate)
-      return Effect.succeed(charge === "billed" ? estimate : charge === "unknown" ? unknown : undefined)
-    }
-  )
+  if (Option.isNone(error) || Cause.hasInterrupts(exit.cause)) return unknown
+  const said = actualOnError?.(error.value)
+  if (said !== undefined) return said
+  const charge = chargeOf(error.value)
+  if (typeof charge === "object") return charge
+  return charge === "billed" ? estimate : charge === "unknown" ? unknown : undefined
 }
 
 /** A call is over: what goes wrong with its hold from here on is told, and never takes its result away. */
