@@ -27,13 +27,13 @@ import { makeConfigured } from "./internal/configured.ts"
 import * as metrics from "./internal/metrics.ts"
 import { millisOf } from "./internal/plans.ts"
 import {
-  billed,
   headerOf,
+  isBilled,
+  isTransport,
   mentions,
   retryAfterOf,
   saysRetryable,
-  statusOf,
-  transport
+  statusOf
 } from "./internal/providerError.ts"
 import { refusal } from "./internal/refusal.ts"
 
@@ -224,17 +224,16 @@ const ours = new Map([
 ])
 
 /** 429s and others that no waiting cures: the account is out of money, or the request is wrong. */
-const permanent = new Set([
+const permanentWords = new Set([
   "insufficient_quota",
   "budget_exceeded",
-  "billing_hard_limit_reached",
-  "billing_not_active",
-  "billing_error",
   "QuotaExhaustedError",
   "AuthenticationError",
   "ContentPolicyError",
   "InvalidRequestError"
 ])
+
+const isPermanent = (word: string): boolean => permanentWords.has(word) || word.startsWith("billing_")
 
 /**
  * Whether an error is worth a retry. The first of these that says something decides: the mark of `retryable`; our own
@@ -260,14 +259,14 @@ export const isRetryable = (error: unknown): boolean => {
   if (RetryableTypeId in error && error[RetryableTypeId] === true) return true
   const own = "_tag" in error && typeof error._tag === "string" ? ours.get(error._tag) : undefined
   if (own !== undefined) return own
-  if (mentions(error, billed) || mentions(error, permanent)) return false
+  if (mentions(error, isBilled) || mentions(error, isPermanent)) return false
   const says = saysRetryable(error)
   if (says !== undefined) return says
   const header = headerOf(error, "x-should-retry")
   if (header === "true" || header === "false") return header === "true"
   const status = statusOf(error)
   return status === undefined
-    ? mentions(error, transport)
+    ? mentions(error, isTransport)
     : status === 408 || status === 409 || status === 429 || status >= 500
 }
 

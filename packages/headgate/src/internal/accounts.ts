@@ -34,10 +34,11 @@ export class AccountState {
     for (let index = 0; index < counters.length; index++) advance(counters[index]!, this.cells[index]!, now)
   }
 
-  /** What the open holds on this account take of one counter. */
-  *pending(counter: Counter): Generator<Pending> {
+  /** What the open holds on this account take of one counter, but for one that asks for more. */
+  *pending(counter: Counter, asking: Entry | undefined): Generator<Pending> {
     for (let claim = this.first; claim !== undefined; claim = claim.next) {
       const { entry } = claim
+      if (entry === asking) continue
       if (counter.concurrency || entry.state === "held") {
         yield { amount: counter.amount(entry.usage), expiresAt: entry.expiresAt, onExpiry: entry.onExpiry }
       }
@@ -224,6 +225,7 @@ export class Book {
       if (account === undefined) continue
       account.throttledUntil = 0
       account.resets++
+      this.overdrawn.delete(account)
       for (const cell of account.cells) {
         cell.used = cell.recent = 0
         cell.older = cell.fired = undefined

@@ -81,11 +81,20 @@ export const throttled = (
 
 /** That a call took more than was reserved: once per unit, for the first quota that counts it. */
 export const overruns = (entry: Entry, actual: Usage, now: number, alerts: Array<Alert>): void => {
+  const { usage } = entry
+  const within =
+    actual.requests <= usage.requests &&
+    actual.tokens <= usage.tokens &&
+    actual.cost <= usage.cost &&
+    actual.inputTokens <= usage.inputTokens &&
+    actual.outputTokens <= usage.outputTokens &&
+    actual.cachedInputTokens >= usage.cachedInputTokens
+  if (within) return
   const told = new Set<string>()
   for (const { account } of entry.claims) {
     if (account.book.plan.alerts !== "all") continue
     for (const counter of account.book.counters) {
-      const reserved = counter.amount(entry.usage)
+      const reserved = counter.amount(usage)
       const used = counter.amount(actual)
       if (counter.concurrency || used <= reserved || told.has(counter.quota.unit)) continue
       told.add(counter.quota.unit)

@@ -87,7 +87,7 @@ export class Ledger {
     const states = entry.claims.map((claim) => claim.account)
     // A throttle is for new calls: one that was admitted goes on if what it asks for fits.
     for (const state of states) {
-      if (!entry.forced && !this.fits(state, more, now, true)) return this.refuse(states, more, now, true)
+      if (!entry.forced && !this.fits(state, more, now, entry)) return this.refuse(states, more, now, entry)
     }
     for (const state of states) {
       const counters = state.book.counters
@@ -247,7 +247,7 @@ export class Ledger {
     }
   }
 
-  private fits(state: AccountState, usage: Usage.Usage, now: number, extending = false): boolean {
+  private fits(state: AccountState, usage: Usage.Usage, now: number, extending?: Entry): boolean {
     const counters = state.book.counters
     for (let index = 0; index < counters.length; index++) {
       const counter = counters[index]!
@@ -329,15 +329,16 @@ export class Ledger {
   }
 
   /** The answer to a command that does not fit: what refuses it longest, and until when. */
-  private refuse(states: ReadonlyArray<AccountState>, usage: Usage.Usage, now: number, extending = false): Refused {
+  private refuse(states: ReadonlyArray<AccountState>, usage: Usage.Usage, now: number, extending?: Entry): Refused {
     const alerts: Array<Alert> = []
     let until = 0
     for (const state of states) {
       state.advance(now)
-      if (state.throttledUntil > now && !extending) until = Math.max(until, state.throttledUntil)
+      if (state.throttledUntil > now && extending === undefined) until = Math.max(until, state.throttledUntil)
       for (const [index, counter] of state.book.counters.entries()) {
         const amount = requested(counter, usage, extending)
-        if (amount <= counter.capacity && counter.capacity > 0) continue
+        const own = extending === undefined || counter.concurrency ? 0 : counter.amount(extending.usage)
+        if (own + amount <= counter.capacity && counter.capacity > 0) continue
         limitHit(state, counter, state.cells[index]!, amount, now, alerts)
         return refusal("tooLarge", state, index, amount, Infinity, 0, alerts)
       }
@@ -350,7 +351,13 @@ export class Ledger {
         const cell = state.cells[index]!
         const amount = requested(counter, usage, extending)
         if (fitsIn(counter, cell, amount)) continue
-        const free = fitsAt(counter, cell, amount, now, state.first === undefined ? noPending : state.pending(counter))
+        const free = fitsAt(
+          counter,
+          cell,
+          amount,
+          now,
+          state.first === undefined ? noPending : state.pending(counter, extending)
+        )
         if (free > at) {
           at = free
           longest = [state, index]
@@ -358,7 +365,7 @@ export class Ledger {
         if (reason === "throttled") continue
         limitHit(state, counter, cell, amount, now, alerts)
         const { throttle } = state.book.plan
-        const returns = !extending && !counter.concurrency && counter.quota.window._tag !== "Lifetime"
+        const returns = extending === undefined && !counter.concurrency && counter.quota.window._tag !== "Lifetime"
         if (throttle > 0 && returns && state.throttledUntil <= now) {
           state.throttledUntil = now + throttle
           until = Math.max(until, state.throttledUntil)
@@ -415,8 +422,8 @@ const sameReserve = (known: BookedRecord, command: Reserve): boolean =>
   sameRecord(known, command.accounts, command.usage)
 
 /** What a usage asks of a counter. One call under way stays one, however often it is extended. */
-const requested = (counter: Counter, usage: Usage.Usage, extending: boolean): number =>
-  counter.concurrency && extending ? 0 : counter.amount(usage)
+const requested = (counter: Counter, usage: Usage.Usage, extending: Entry | undefined): number =>
+  counter.concurrency && extending !== undefined ? 0 : counter.amount(usage)
 
 /** A limit of 0 denies everything; otherwise what asks for nothing is not refused, whatever else has been spent. */
 const fitsIn = (counter: Counter, cell: Cell, amount: number): boolean =>

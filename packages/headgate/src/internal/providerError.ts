@@ -9,11 +9,11 @@ import type * as Usage from "../Usage.ts"
  */
 type Facts = { readonly [key: string]: unknown }
 
-const deeper = ["reason", "response", "error", "cause"] as const
+const deeper = ["reason", "http", "response", "error", "cause"] as const
 
 const isObject = (value: unknown): value is Facts => typeof value === "object" && value !== null
 
-/** The error, then what it holds, at most three levels down. */
+/** The error, then what it holds, a few levels down. */
 const levels = (error: unknown): ReadonlyArray<Facts> => {
   const found: Array<Facts> = isObject(error) ? [error] : []
   for (let index = 0; index < found.length && found.length < 16; index++) {
@@ -48,23 +48,29 @@ export const headerOf = (error: unknown, name: string): string | undefined =>
 
 const capitalized = (name: string): string => name.replace(/(^|-)[a-z]/g, (letters) => letters.toUpperCase())
 
-/** Whether one of the tags, names, codes and types that the error carries is in `words`. */
-export const mentions = (error: unknown, words: ReadonlySet<string>): boolean =>
+/** Whether one of the tags, names, codes and types that the error carries is such a word. */
+export const mentions = (error: unknown, isSuch: (word: string) => boolean): boolean =>
   first(error, ({ _tag, code, name, type }) =>
-    [_tag, code, name, type].some((word) => typeof word === "string" && words.has(word)) ? true : undefined
+    [_tag, code, name, type].some((word) => typeof word === "string" && isSuch(word)) ? true : undefined
   ) ?? false
 
 /** Whether the error says of itself that it is worth another try. */
 export const saysRetryable = (error: unknown): boolean | undefined =>
   first(error, ({ isRetryable }) => (typeof isRetryable === "boolean" ? isRetryable : undefined))
 
-/** Seconds, or a date as in HTTP; `undefined` for what is neither, or not in the future. */
+/** The three forms of RFC 9110, 5.6.7: all begin with the day of the week and hold a time. */
+const httpDate = /^(mon|tue|wed|thu|fri|sat|sun)[a-z]*,? [\w :-]*\d\d:\d\d:\d\d[\w ]*$/i
+
+/** Seconds, or a date as in HTTP; `undefined` for what is neither. */
 const parseRetryAfter = (text: string, now: number): number | undefined => {
   const trimmed = text.trim()
   if (/^\d+(\.\d+)?$/.test(trimmed)) return Number(trimmed) * 1000
-  const date = /[a-z]{3}/i.test(trimmed) ? Date.parse(trimmed) : NaN
+  const date = httpDate.test(trimmed) ? Date.parse(trimmed) : NaN
   return Number.isNaN(date) ? undefined : Math.max(0, date - now)
 }
+
+const usable = (millis: number | undefined): number | undefined =>
+  millis !== undefined && millis >= 0 ? millis : undefined
 
 /**
  * How many milliseconds the error asks to wait: its `retryAfter` (a `Duration`, text as in the header, or seconds), the
@@ -72,17 +78,17 @@ const parseRetryAfter = (text: string, now: number): number | undefined => {
  */
 export const retryAfterOf = (error: unknown, now: number): number | undefined => {
   const own = first(error, ({ retryAfter }) => {
-    if (Duration.isDuration(retryAfter)) return Duration.toMillis(retryAfter)
-    if (typeof retryAfter === "number") return retryAfter * 1000
-    return typeof retryAfter === "string" ? textOf(retryAfter, now) : undefined
+    if (Duration.isDuration(retryAfter)) return usable(Duration.toMillis(retryAfter))
+    if (typeof retryAfter === "number") return usable(retryAfter * 1000)
+    return typeof retryAfter === "string" ? usable(textOf(retryAfter, now)) : undefined
   })
-  const millis = Number(headerOf(error, "retry-after-ms") ?? NaN)
+  const millis = headerOf(error, "retry-after-ms")
   const header = headerOf(error, "retry-after")
-  const asked =
+  return (
     own ??
-    (Number.isNaN(millis) ? undefined : millis) ??
+    (millis === undefined ? undefined : usable(Number(millis))) ??
     (header === undefined ? undefined : parseRetryAfter(header, now))
-  return asked !== undefined && asked >= 0 ? asked : undefined
+  )
 }
 
 const textOf = (text: string, now: number): number | undefined =>
@@ -90,7 +96,7 @@ const textOf = (text: string, now: number): number | undefined =>
   Option.getOrUndefined(Option.map(Duration.fromInput(text as Duration.Input), Duration.toMillis))
 
 /** The provider answered and will bill it, but the reply was of no use. Another try costs again. */
-export const billed: ReadonlySet<string> = new Set([
+const billedWords: ReadonlySet<string> = new Set([
   "InvalidOutputError",
   "StructuredOutputError",
   "UnsupportedSchemaError",
@@ -99,8 +105,10 @@ export const billed: ReadonlySet<string> = new Set([
   "ToolResultEncodingError"
 ])
 
+export const isBilled = (word: string): boolean => billedWords.has(word)
+
 /** The request got no answer, and may have reached the provider. */
-const cutOff = [
+const cutOffWords: ReadonlySet<string> = new Set([
   "TransportError",
   "NetworkError",
   "TimeoutError",
@@ -113,23 +121,25 @@ const cutOff = [
   "UND_ERR_HEADERS_TIMEOUT",
   "UND_ERR_BODY_TIMEOUT",
   "UND_ERR_SOCKET"
-]
+])
 
 /** The request never left. */
-const notSent: ReadonlySet<string> = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"])
+const notSentWords: ReadonlySet<string> = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"])
+
+const isCutOff = (word: string): boolean => cutOffWords.has(word)
+
+const isNotSent = (word: string): boolean => notSentWords.has(word)
 
 /** Failures of the transport, whether or not the request left. */
-export const transport: ReadonlySet<string> = new Set([...cutOff, ...notSent])
-
-const cutOffWords: ReadonlySet<string> = new Set(cutOff)
+export const isTransport = (word: string): boolean => isCutOff(word) || isNotSent(word)
 
 /** What a failed attempt costs: the usage that the error carries; the estimate; nothing; or nobody knows. */
 export const chargeOf = (error: unknown): Usage.Input | "billed" | "unknown" | "free" => {
   const usage = first(error, ({ usage }) => (isObject(usage) ? readUsage(usage) : undefined))
   if (usage !== undefined) return usage
-  if (mentions(error, billed)) return "billed"
-  if (statusOf(error) !== undefined || mentions(error, notSent)) return "free"
-  return mentions(error, cutOffWords) ? "unknown" : "free"
+  if (mentions(error, isBilled)) return "billed"
+  if (statusOf(error) !== undefined || mentions(error, isNotSent)) return "free"
+  return mentions(error, isCutOff) ? "unknown" : "free"
 }
 
 /** Usage in our words, or in those of Effect's `AiError`, whose counts are records of parts. */
