@@ -162,9 +162,9 @@ export class Book {
   private readonly overdrawn = new Set<AccountState>()
   turnsAt: number
 
-  constructor(plan: Plan, now: number) {
+  constructor(plan: Plan, slots: number, now: number) {
     this.plan = plan
-    this.counters = plan.quotas.map(makeCounter)
+    this.counters = plan.quotas.map((quota) => makeCounter(quota, slots))
     this.memory = Math.max(1000, plan.throttle, ...this.counters.map(memoryOf))
     this.turnsAt = now + this.memory
   }

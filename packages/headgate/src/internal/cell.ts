@@ -48,7 +48,8 @@ export const neverFits = (
   return requested > capacity || capacity === 0 ? { capacity, requested } : undefined
 }
 
-export const makeCounter = (quota: Quota): Counter => {
+/** Prepares a quota, with sliding windows in `slots` slots. */
+export const makeCounter = (quota: Quota, slots: number): Counter => {
   const { window } = quota
   const bucket = window._tag === "Bucket"
   return {
@@ -56,7 +57,7 @@ export const makeCounter = (quota: Quota): Counter => {
     capacity: capacityOf(quota),
     concurrency: quota.unit === "concurrency",
     amount: amountOf(quota),
-    slots: slotsOf(bucket ? { _tag: "Lifetime" } : window),
+    slots: slotsOf(bucket ? { _tag: "Lifetime" } : window, slots),
     drain:
       bucket && quota.limit > 0
         ? { limit: quota.limit, period: Math.ceil(Duration.toMillis(window.refill)) }

@@ -5,6 +5,7 @@ import { limitHit, overruns, rearm, throttled, thresholds } from "./alarms.ts"
 import { subjectOf } from "./alerts.ts"
 import { advance, book, type Cell, type Counter, emptyAt, fitsAt, refund } from "./cell.ts"
 import { Holds } from "./holds.ts"
+import { slidingSlots } from "./windows.ts"
 import type { Account, Booked, Conflict, Hold, Plan, QuotaStatus, Refused, Reserve, Status } from "./verbs.ts"
 
 /** How many ids given by callers are remembered; the oldest are forgotten first. */
@@ -37,8 +38,13 @@ export class Ledger {
     { readonly content: Reserve | BookedRecord; readonly entry: Entry | undefined }
   >()
   private readonly ids = { next: 1 }
+  private readonly slots: number
   private last = -Infinity
   private turnsAt = Infinity
+
+  constructor(slots = slidingSlots) {
+    this.slots = slots
+  }
 
   /** Number of accounts in memory. */
   get size(): number {
@@ -225,7 +231,7 @@ export class Ledger {
     const key = JSON.stringify(plan)
     let book = this.books.get(key)
     if (book === undefined) {
-      book = new Book(plan, now)
+      book = new Book(plan, this.slots, now)
       this.books.set(key, book)
       this.turnsAt = Math.min(this.turnsAt, book.turnsAt)
     }

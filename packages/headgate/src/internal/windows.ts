@@ -52,13 +52,14 @@ const calendar = (window: Window.Window & { readonly _tag: "Calendar" }): Slots 
   }
 }
 
-const slidingSlots = 60
+/** Into how many slots a sliding window is cut in memory. Shared stores, which carry them over a wire, use 12. */
+export const slidingSlots = 60
 
-export const slotsOf = (window: Exclude<Window.Window, { readonly _tag: "Bucket" }>): Slots => {
+export const slotsOf = (window: Exclude<Window.Window, { readonly _tag: "Bucket" }>, sliding: number): Slots => {
   switch (window._tag) {
     case "Sliding": {
       const span = Math.ceil(Duration.toMillis(window.length))
-      const length = Math.ceil(span / slidingSlots)
+      const length = Math.ceil(span / sliding)
       return even(length, Math.ceil(span / length))
     }
     case "Fixed":
