@@ -281,8 +281,8 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
         const invalid = checkSubject(subject) ?? checkId(id)
         if (invalid !== undefined) return Exit.fail(invalid)
         const large = tooLarge(usage, subject)
-        const reserve = Effect.suspend(() => holdOn(fiber, usage, subject, mode, id, onExpiry))
-        return large === undefined ? reserve : Effect.andThen(refuse(large, []), reserve)
+        const reserve = () => holdOn(fiber, usage, subject, mode, id, onExpiry)
+        return large === undefined ? reserve() : Effect.flatMap(refuse(large, []), reserve)
       })
 
     const holdOn = (
