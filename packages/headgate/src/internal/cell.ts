@@ -225,22 +225,23 @@ const bucketFitsAt = (
   let anchor = cell.slot
   let level = cell.recent
   let held = cell.held
+  let from = now
   const fits = (): number => {
     const room = counter.capacity - amount - held
-    return room < 0 ? Infinity : anchor + timeToDrain(drain, level - room)
+    return room < 0 ? Infinity : Math.max(from, anchor + timeToDrain(drain, level - room))
   }
   for (const { amount, expiresAt, onExpiry } of pending) {
     const at = fits()
-    if (at <= expiresAt) return Math.max(at, now)
+    if (at <= expiresAt) return at
+    from = expiresAt
     held -= amount
-    const left = Math.max(0, level - drained(drain, expiresAt - anchor))
-    if (left === 0) {
+    if (level <= drained(drain, expiresAt - anchor)) {
       anchor = expiresAt
       level = 0
     }
     if (onExpiry === "charge") level += amount
   }
-  return Math.max(fits(), now)
+  return fits()
 }
 
 /** The moment at which nothing is used any more, if nothing else happens. */

@@ -8,38 +8,24 @@ const isCount = (value: unknown): value is number => Number.isSafeInteger(value)
 
 const wholeNumber = "a whole number from 0 to 2^53 - 1"
 
-const badCount = (input: Usage.Input): InvalidUsage => {
-  const fields = ["requests", "inputTokens", "outputTokens", "cachedInputTokens", "tokens"] as const
-  const field = fields.find((field) => input[field] !== undefined && !isCount(input[field])) ?? "tokens"
-  return invalidUsage(field, wholeNumber, input[field])
-}
+const counts = ["requests", "inputTokens", "outputTokens", "cachedInputTokens", "tokens"] as const
 
 /** The one place where a usage from outside becomes a `Usage`. `requests` is the count when none is given. */
 export const checkUsage = (input: Usage.Input, requests: number): Usage.Usage | InvalidUsage => {
   if (typeof input !== "object" || input === null) return invalidUsage("usage", "an object", input)
-  const given = input.requests ?? requests
-  const inputTokens = input.inputTokens ?? 0
-  const outputTokens = input.outputTokens ?? 0
-  const cachedInputTokens = input.cachedInputTokens ?? 0
-  const tokens = Math.max(input.tokens ?? 0, inputTokens + outputTokens)
-  if (
-    !(
-      isCount(given) &&
-      isCount(inputTokens) &&
-      isCount(outputTokens) &&
-      isCount(cachedInputTokens) &&
-      isCount(tokens)
-    ) ||
-    (input.tokens !== undefined && !isCount(input.tokens))
-  ) {
-    return badCount(input)
+  for (const field of counts) {
+    const value = input[field]
+    if (value !== undefined && !isCount(value)) return invalidUsage(field, wholeNumber, value)
   }
+  const { inputTokens = 0, outputTokens = 0, cachedInputTokens = 0 } = input
+  const tokens = Math.max(input.tokens ?? 0, inputTokens + outputTokens)
+  if (!isCount(tokens)) return invalidUsage("tokens", wholeNumber, tokens)
   if (cachedInputTokens > (input.inputTokens ?? tokens)) {
     return invalidUsage("cachedInputTokens", "at most inputTokens, of which it is a part", cachedInputTokens)
   }
   const cost = input.cost === undefined ? Money.zero : Money.fromInput(input.cost)
-  if (cost === undefined) return invalidUsage("cost", `money from $0 to $9007199`, input.cost)
-  return { requests: given, inputTokens, outputTokens, cachedInputTokens, tokens, cost }
+  if (cost === undefined) return invalidUsage("cost", "money from $0 to $9007199", input.cost)
+  return { requests: input.requests ?? requests, inputTokens, outputTokens, cachedInputTokens, tokens, cost }
 }
 
 const maxDimensions = 16

@@ -98,6 +98,9 @@ const textOf = (text: string, now: number): number | undefined =>
 /** The provider answered and will bill it, but the reply was of no use. Another try costs again. */
 const billedWords: ReadonlySet<string> = new Set([
   "InvalidOutputError",
+  "InvalidResponseError",
+  "DecodeError",
+  "EmptyBodyError",
   "StructuredOutputError",
   "UnsupportedSchemaError",
   "ToolNotFoundError",
@@ -138,17 +141,24 @@ export const chargeOf = (error: unknown): Usage.Input | "billed" | "unknown" | "
   const usage = first(error, ({ usage }) => (isObject(usage) ? readUsage(usage) : undefined))
   if (usage !== undefined) return usage
   if (mentions(error, isBilled)) return "billed"
-  if (statusOf(error) !== undefined || mentions(error, isNotSent)) return "free"
+  const status = statusOf(error)
+  if (status !== undefined) return status >= 200 && status < 300 ? "billed" : "free"
+  if (mentions(error, isNotSent)) return "free"
   return mentions(error, isCutOff) ? "unknown" : "free"
 }
 
-/** Usage in our words, or in those of Effect's `AiError`, whose counts are records of parts. */
+/** Usage in our words, in those of Effect's `AiError` and of its replies, or in those of the vendors' SDKs. */
 const readUsage = (usage: Facts): Usage.Input | undefined => {
-  const count = (value: unknown): number | undefined =>
-    typeof value === "number" ? value : isObject(value) && typeof value.total === "number" ? value.total : undefined
-  const inputTokens = count(usage.inputTokens)
-  const outputTokens = count(usage.outputTokens)
-  const tokens = count(usage.tokens)
+  const count = (...keys: ReadonlyArray<string>): number | undefined => {
+    for (const key of keys) {
+      const value = usage[key]
+      if (typeof value === "number") return value
+      if (isObject(value) && typeof value.total === "number") return value.total
+    }
+  }
+  const inputTokens = count("inputTokens", "promptTokens", "input_tokens", "prompt_tokens")
+  const outputTokens = count("outputTokens", "completionTokens", "output_tokens", "completion_tokens")
+  const tokens = count("tokens", "totalTokens", "total_tokens")
   if (inputTokens === undefined && outputTokens === undefined && tokens === undefined) return undefined
   const cost =
     typeof usage.cost === "number" || typeof usage.cost === "string" ? (usage.cost as Money.Input) : undefined
