@@ -320,11 +320,14 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
     const queue = (
       request: Request,
       refused: QuotaStore.Refused | undefined,
+      returns: number,
       restore: Restore,
       keepAlive: KeepAlive | undefined
     ) =>
       Effect.withFiber((fiber) => {
         const waiter = lines.newcomer(request.accounts)
+        // Something was given back while the refusal was on its way: it may be out of date.
+        waiter.called = returns !== lines.returns
         return Effect.onExit(wait(waiter, request, refused, now(fiber), restore, keepAlive), () =>
           Effect.sync(() => lines.leave(waiter))
         )
@@ -358,15 +361,16 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
         const request = read(input, subject)
         if (request instanceof Errors.InvalidUsage) return Exit.fail(request)
         if (request.accounts.length === 0) return Exit.succeed(new Taken(request, undefined, Duration.zero))
+        const { returns } = lines
         const placed =
           onExceeded === "delay" && lines.ahead(request.accounts) !== undefined
-            ? Effect.andThen(fitsEver(request), queue(request, undefined, restore, keepAlive))
+            ? Effect.andThen(fitsEver(request), queue(request, undefined, lines.returns, restore, keepAlive))
             : Effect.flatMap(store.reserve(command(request)), (answer): Effect.Effect<Taken, AcquireError> => {
                 if (answer._tag === "Hold") return taken(request, answer, Duration.zero)
                 const refused = answer as QuotaStore.Refused
                 return refused.reason === "tooLarge" || onExceeded === "fail"
                   ? refuse(refused)
-                  : queue(request, refused, restore, keepAlive)
+                  : queue(request, refused, returns, restore, keepAlive)
               })
         return onStoreError === "fail"
           ? placed

@@ -343,8 +343,7 @@ export class Ledger {
       if (state.throttledUntil > now && extending === undefined) until = Math.max(until, state.throttledUntil)
       for (const [index, counter] of state.book.counters.entries()) {
         const amount = requested(counter, usage, extending)
-        const own = extending === undefined || counter.concurrency ? 0 : counter.amount(extending.usage)
-        if (own + amount <= counter.capacity && counter.capacity > 0) continue
+        if (amount <= counter.capacity && counter.capacity > 0) continue
         limitHit(state, counter, state.cells[index]!, amount, now, alerts)
         return refusal("tooLarge", state, index, amount, Infinity, 0, alerts)
       }

@@ -42,6 +42,8 @@ export class Lines {
   private readonly lines = new Map<string, Line>()
   private tickets = 0
   waiting = 0
+  /** How often something was given back. */
+  returns = 0
 
   newcomer(accounts: ReadonlyArray<Account>): Waiter {
     return new Waiter(this.tickets++, accounts)
@@ -92,6 +94,7 @@ export class Lines {
 
   /** Something was given back on these accounts: whoever is first may look again. */
   call(accounts: ReadonlyArray<Account>): void {
+    this.returns++
     if (this.lines.size === 0) return
     for (const account of accounts) this.lines.get(keyOf(account))?.first?.call()
   }

@@ -149,7 +149,11 @@ export const make = (advance: Advance): ReadonlyArray<ContractTest> => [
         ["total", 0, 80],
         ["concurrency", 0, 1]
       ])
-      yield* matches("30 too many", yield* store.extend(hold, tokens(30), 1), { _tag: "Refused", reason: "exceeded" })
+      yield* matches("30 too many", yield* store.extend(hold, tokens(30), 1), {
+        _tag: "Refused",
+        reason: "exceeded",
+        retryAfter: Infinity
+      })
       yield* same("nothing has changed", yield* counters(accounts), [
         ["total", 0, 80],
         ["concurrency", 0, 1]
