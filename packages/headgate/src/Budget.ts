@@ -9,6 +9,7 @@ import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
@@ -183,6 +184,11 @@ const checkId = (id: string | undefined): Errors.InvalidUsage | undefined =>
     ? undefined
     : invalidUsage("id", "1 to 256 characters", id)
 
+const checkOnUnknown = (onUnknown: "charge" | "release"): Errors.InvalidUsage | undefined =>
+  onUnknown === "charge" || onUnknown === "release"
+    ? undefined
+    : invalidUsage("onUnknown", `"charge" or "release"`, onUnknown)
+
 const subjectOfRecord = (record: UsageRecord): Subject => ({
   ...(record.userId === undefined ? {} : { user: record.userId }),
   ...(record.agentId === undefined ? {} : { agent: record.agentId }),
@@ -278,7 +284,7 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
       Effect.withFiber((fiber) => {
         const usage = checkUsage(estimate, 1)
         if (usage instanceof Errors.InvalidUsage) return Exit.fail(usage)
-        const invalid = checkSubject(subject) ?? checkId(id)
+        const invalid = checkSubject(subject) ?? checkId(id) ?? checkOnUnknown(onExpiry)
         if (invalid !== undefined) return Exit.fail(invalid)
         const large = tooLarge(usage, subject)
         const reserve = () => holdOn(fiber, usage, subject, mode, id, onExpiry)
@@ -376,6 +382,26 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
       if (usage.cost > 0) metrics.cost.updateUnsafe(usage.cost, fiber.context)
     }
 
+    /** Ends a reservation that was let through without a hold, by the same rules as a store. */
+    const endUnheld = (
+      reservation: Held,
+      end: Usage.Usage | "released"
+    ): Effect.Effect<QuotaStore.Booked | QuotaStore.Conflict, Errors.StoreError> => {
+      const { ended, subject, total } = reservation
+      if (ended !== undefined && !Equal.equals(ended, end)) {
+        return Exit.succeed({ _tag: "Conflict", bound: "open", state: ended === "released" ? ended : "settled" })
+      }
+      const repeated = ended !== undefined
+      if (repeated || end === "released") {
+        reservation.ended = end
+        return Exit.succeed({ _tag: "Booked", reserved: total, repeated, alerts: [] })
+      }
+      return Effect.map(store.record(rules.accountsOf(subject), end, undefined), (booked) => {
+        reservation.ended = end
+        return booked._tag === "Booked" ? { ...booked, reserved: total } : booked
+      })
+    }
+
     const settle = (
       reservation: Reservation,
       actual: Usage.Input
@@ -384,43 +410,38 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
         if (!(reservation instanceof Held)) return Exit.fail(foreign)
         const usage = checkUsage(actual, 1)
         if (usage instanceof Errors.InvalidUsage) return Exit.fail(usage)
-        const { draws, extraDraws, hold, subject } = reservation
-        const answer =
-          hold === undefined ? store.record(rules.accountsOf(subject), usage, undefined) : store.settle(hold, usage)
-        return Effect.flatMap(answer, (booked) => {
-          if (booked._tag === "Conflict") return Exit.fail(conflictOf(booked))
-          if (!reservation.ended) {
-            reservation.ended = true
+        const { draws, extraDraws, hold } = reservation
+        return Effect.flatMap(
+          hold === undefined ? endUnheld(reservation, usage) : store.settle(hold, usage),
+          (booked): Effect.Effect<Settlement, Errors.InvalidUsage> => {
+            if (booked._tag === "Conflict") return Exit.fail(conflictOf(booked))
+            if (!booked.repeated) spent(fiber, usage)
             if (draws.length > 0) {
-              Allowance.settle(draws, usage, now(fiber))
+              // What was settled before, under another reservation of the same id, was drawn then.
+              if (booked.repeated) Allowance.release(draws, now(fiber))
+              else Allowance.settle(draws, usage, now(fiber))
               Allowance.release(extraDraws, now(fiber))
             }
-            spent(fiber, usage)
+            const { alerts: told, reserved } = booked
+            const returned = Usage.excess(reserved, usage)
+            const settlement = { actual: usage, returned, overrun: Usage.excess(usage, reserved) }
+            return told.length === 0 ? Exit.succeed(settlement) : Effect.as(Alerts.publishAll(alerts, told), settlement)
           }
-          const reserved = hold === undefined ? reservation.total : booked.reserved
-          const settlement = {
-            actual: usage,
-            returned: Usage.excess(reserved, usage),
-            overrun: Usage.excess(usage, reserved)
-          }
-          return booked.alerts.length === 0
-            ? Exit.succeed(settlement)
-            : Effect.as(Alerts.publishAll(alerts, booked.alerts), settlement)
-        })
+        )
       })
 
     const release = (reservation: Reservation): Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError> =>
       Effect.withFiber((fiber) => {
         if (!(reservation instanceof Held)) return Exit.fail(foreign)
         const { draws, extraDraws, hold } = reservation
-        const end = () => {
-          reservation.ended = true
-          Allowance.release(draws, now(fiber))
-          Allowance.release(extraDraws, now(fiber))
-        }
-        if (hold === undefined) return Effect.sync(end)
-        return Effect.flatMap(store.release(hold), (answer) =>
-          answer._tag === "Conflict" ? Exit.fail(conflictOf(answer)) : Effect.sync(end)
+        return Effect.flatMap(
+          hold === undefined ? endUnheld(reservation, "released") : store.release(hold),
+          (answer): Effect.Effect<void, Errors.InvalidUsage> => {
+            if (answer._tag === "Conflict") return Exit.fail(conflictOf(answer))
+            Allowance.release(draws, now(fiber))
+            Allowance.release(extraDraws, now(fiber))
+            return Exit.void
+          }
         )
       })
 

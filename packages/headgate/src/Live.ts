@@ -9,7 +9,12 @@
  * @since 0.1.0
  */
 import * as Config from "effect/Config"
+import { SourceError } from "effect/ConfigProvider"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Alerts from "./Alerts.ts"
 import * as Budget from "./Budget.ts"
@@ -21,8 +26,24 @@ import * as Retry from "./Retry.ts"
 
 const count = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }))
 
-/** A variable that may be absent, or `none`. */
-const optional = <T>(
+const duration = Schema.DurationFromString.check(
+  Schema.makeFilter((value) => Duration.toMillis(value) >= 1 && Duration.toDays(value) <= 3650, {
+    expected: "a duration of 1 millisecond to 3650 days"
+  })
+)
+
+const timeZone = Schema.String.check(
+  Schema.makeFilter((name) => Option.isSome(DateTime.zoneMakeNamed(name)), { expected: "an IANA time zone" })
+)
+
+const between = (minimum: number, maximum: number) => Schema.Finite.check(Schema.isBetween({ minimum, maximum }))
+
+/** A variable that may be absent. */
+const setting = <T>(name: string, codec: Schema.ConstraintCodec<T, unknown>): Config.Config<T | undefined> =>
+  Config.schema(codec, `HEADGATE_${name}`).pipe(Config.withDefault(undefined))
+
+/** A limit, which may be absent or `none`. */
+const limit = <T>(
   name: string,
   codec: Schema.ConstraintCodec<T, unknown>,
   fallback?: T
@@ -37,51 +58,56 @@ const onStoreError = Schema.Literals(["fail", "allow"])
 const money = (text: Money.Input): Money.Money => Money.fromInputUnsafe(text)
 
 const budget: Config.Config<Budget.Options> = Config.all({
-  maxTokensPerRequest: optional("BUDGET_MAX_TOKENS_PER_REQUEST", count, Budget.defaults.maxTokensPerRequest),
-  maxTokensPerMinute: optional("BUDGET_MAX_TOKENS_PER_MINUTE", count, Budget.defaults.maxTokensPerMinute),
-  maxTokensPerHour: optional("BUDGET_MAX_TOKENS_PER_HOUR", count, Budget.defaults.maxTokensPerHour),
-  maxTokensPerDay: optional("BUDGET_MAX_TOKENS_PER_DAY", count, Budget.defaults.maxTokensPerDay),
-  maxCostPerRequest: optional(
-    "BUDGET_MAX_COST_PER_REQUEST",
-    Money.FromString,
-    money(Budget.defaults.maxCostPerRequest)
-  ),
-  maxCostPerDay: optional("BUDGET_MAX_COST_PER_DAY", Money.FromString, money(Budget.defaults.maxCostPerDay)),
-  alertThreshold: Config.Array(Schema.Finite, "HEADGATE_BUDGET_ALERT_THRESHOLD").pipe(
-    Config.withDefault([Budget.defaults.alertThreshold])
-  ),
+  maxTokensPerRequest: limit("BUDGET_MAX_TOKENS_PER_REQUEST", count, Budget.defaults.maxTokensPerRequest),
+  maxTokensPerMinute: limit("BUDGET_MAX_TOKENS_PER_MINUTE", count, Budget.defaults.maxTokensPerMinute),
+  maxTokensPerHour: limit("BUDGET_MAX_TOKENS_PER_HOUR", count, Budget.defaults.maxTokensPerHour),
+  maxTokensPerDay: limit("BUDGET_MAX_TOKENS_PER_DAY", count, Budget.defaults.maxTokensPerDay),
+  maxCostPerRequest: limit("BUDGET_MAX_COST_PER_REQUEST", Money.FromString, money(Budget.defaults.maxCostPerRequest)),
+  maxCostPerDay: limit("BUDGET_MAX_COST_PER_DAY", Money.FromString, money(Budget.defaults.maxCostPerDay)),
+  alertThreshold: Config.Array(
+    Schema.Finite.check(Schema.isGreaterThan(0), Schema.isLessThanOrEqualTo(1)),
+    "HEADGATE_BUDGET_ALERT_THRESHOLD"
+  ).pipe(Config.withDefault([Budget.defaults.alertThreshold])),
   autoThrottle: Config.Boolean("HEADGATE_BUDGET_AUTO_THROTTLE").pipe(Config.withDefault(Budget.defaults.autoThrottle)),
-  throttleDelay: optional("BUDGET_THROTTLE_DELAY", Schema.DurationFromString),
-  timeZone: optional("BUDGET_TIME_ZONE", Schema.NonEmptyString),
-  reservationTtl: optional("BUDGET_RESERVATION_TTL", Schema.DurationFromString),
-  onStoreError: optional("BUDGET_ON_STORE_ERROR", onStoreError),
-  mode: optional("BUDGET_MODE", Schema.Literals(["enforce", "shadow"]))
+  throttleDelay: setting("BUDGET_THROTTLE_DELAY", duration),
+  timeZone: setting("BUDGET_TIME_ZONE", timeZone),
+  reservationTtl: setting("BUDGET_RESERVATION_TTL", duration),
+  onStoreError: setting("BUDGET_ON_STORE_ERROR", onStoreError),
+  mode: setting("BUDGET_MODE", Schema.Literals(["enforce", "shadow"]))
 })
 
 const rateLimiter: Config.Config<RateLimiter.Options> = Config.all({
-  requestsPerMinute: optional("RATE_LIMITER_REQUESTS_PER_MINUTE", count),
-  tokensPerMinute: optional("RATE_LIMITER_TOKENS_PER_MINUTE", count),
-  inputTokensPerMinute: optional("RATE_LIMITER_INPUT_TOKENS_PER_MINUTE", count),
-  outputTokensPerMinute: optional("RATE_LIMITER_OUTPUT_TOKENS_PER_MINUTE", count),
-  requestsPerDay: optional("RATE_LIMITER_REQUESTS_PER_DAY", count),
-  concurrency: optional("RATE_LIMITER_CONCURRENCY", count),
-  burst: optional("RATE_LIMITER_BURST", count),
-  onExceeded: optional("RATE_LIMITER_ON_EXCEEDED", Schema.Literals(["delay", "fail"])),
-  maxWait: optional("RATE_LIMITER_MAX_WAIT", Schema.DurationFromString),
-  onStoreError: optional("RATE_LIMITER_ON_STORE_ERROR", onStoreError)
-})
+  requestsPerMinute: limit("RATE_LIMITER_REQUESTS_PER_MINUTE", count),
+  tokensPerMinute: limit("RATE_LIMITER_TOKENS_PER_MINUTE", count),
+  inputTokensPerMinute: limit("RATE_LIMITER_INPUT_TOKENS_PER_MINUTE", count),
+  outputTokensPerMinute: limit("RATE_LIMITER_OUTPUT_TOKENS_PER_MINUTE", count),
+  requestsPerDay: limit("RATE_LIMITER_REQUESTS_PER_DAY", count),
+  concurrency: limit("RATE_LIMITER_CONCURRENCY", count),
+  burst: setting("RATE_LIMITER_BURST", count),
+  onExceeded: setting("RATE_LIMITER_ON_EXCEEDED", Schema.Literals(["delay", "fail"])),
+  maxWait: limit("RATE_LIMITER_MAX_WAIT", duration),
+  onStoreError: setting("RATE_LIMITER_ON_STORE_ERROR", onStoreError)
+}).pipe(
+  Config.mapEffect((options) => {
+    if (options.burst === undefined || (options.burst > 0 && options.requestsPerMinute !== undefined)) {
+      return Effect.succeed(options)
+    }
+    const message = "HEADGATE_RATE_LIMITER_BURST must be at least 1 and needs HEADGATE_RATE_LIMITER_REQUESTS_PER_MINUTE"
+    return Effect.fail(new Config.ConfigError(new SourceError({ message })))
+  })
+)
 
 const retry: Config.Config<Retry.Options> = Config.all({
-  maxRetries: optional("RETRY_MAX_RETRIES", count),
-  initialBackoff: optional("RETRY_INITIAL_BACKOFF", Schema.DurationFromString),
-  maxBackoff: optional("RETRY_MAX_BACKOFF", Schema.DurationFromString),
-  multiplier: optional("RETRY_MULTIPLIER", Schema.Finite),
-  jitter: optional<Retry.Jitter>(
+  maxRetries: setting("RETRY_MAX_RETRIES", count),
+  initialBackoff: setting("RETRY_INITIAL_BACKOFF", duration),
+  maxBackoff: setting("RETRY_MAX_BACKOFF", duration),
+  multiplier: setting("RETRY_MULTIPLIER", between(1, 1000)),
+  jitter: setting(
     "RETRY_JITTER",
-    Schema.Union([Schema.Literals(["full", "equal", "decorrelated"]), Schema.Finite])
+    Schema.Union([Schema.Literals(["full", "equal", "decorrelated", "none"]), between(0, 1)])
   ),
-  maxRetryAfter: optional("RETRY_MAX_RETRY_AFTER", Schema.DurationFromString),
-  maxElapsed: optional("RETRY_MAX_ELAPSED", Schema.DurationFromString)
+  maxRetryAfter: setting("RETRY_MAX_RETRY_AFTER", duration),
+  maxElapsed: limit("RETRY_MAX_ELAPSED", duration)
 })
 
 /**

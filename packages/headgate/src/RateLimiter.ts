@@ -159,6 +159,11 @@ class Taken implements Permit {
     this.hold = hold
     this.waited = waited
   }
+
+  toJSON(): Permit {
+    const { subject, usage, waited } = this
+    return { subject, usage, waited }
+  }
 }
 
 interface Request {

@@ -18,6 +18,9 @@ export class AccountState {
   /** The open claims on this account, in the order in which their holds expire. */
   first: Claim | undefined = undefined
   last: Claim | undefined = undefined
+  /** How many of them are charged or released at their expiry. */
+  charges = 0
+  releases = 0
 
   constructor(book: Book, value: string) {
     this.book = book
@@ -35,10 +38,11 @@ export class AccountState {
   }
 
   /** What the open holds on this account take of one counter, but for one that asks for more. */
-  *pending(counter: Counter, asking: Entry | undefined): Generator<Pending> {
+  *pending(counter: Counter, asking: Entry | undefined, onExpiry?: "charge" | "release"): Generator<Pending> {
+    if (onExpiry === "charge" ? this.charges === 0 : onExpiry === "release" && this.releases === 0) return
     for (let claim = this.first; claim !== undefined; claim = claim.next) {
       const { entry } = claim
-      if (entry === asking) continue
+      if (entry === asking || (onExpiry !== undefined && entry.onExpiry !== onExpiry)) continue
       if (counter.concurrency || entry.state === "held") {
         yield { amount: counter.amount(entry.usage), expiresAt: entry.expiresAt, onExpiry: entry.onExpiry }
       }
@@ -64,6 +68,8 @@ export class Claim {
   /** Joins the account's list, behind those that expire no later. */
   link(): void {
     const { account, entry } = this
+    if (entry.onExpiry === "charge") account.charges++
+    else account.releases++
     let before = account.last
     while (before !== undefined && before.entry.expiresAt > entry.expiresAt) before = before.previous
     this.previous = before
@@ -75,6 +81,8 @@ export class Claim {
   }
 
   unlink(): void {
+    if (this.entry.onExpiry === "charge") this.account.charges--
+    else this.account.releases--
     if (this.previous === undefined) this.account.first = this.next
     else this.previous.next = this.next
     if (this.next === undefined) this.account.last = this.previous

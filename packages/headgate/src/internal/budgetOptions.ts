@@ -2,7 +2,7 @@ import type * as Duration from "effect/Duration"
 import type * as Money from "../Money.ts"
 import * as Quota from "../Quota.ts"
 import * as Window from "../Window.ts"
-import { limitOf, makeRules, millisOf, named, type PerRequest, type Rules } from "./plans.ts"
+import { limitOf, makeRules, millisOf, named, type PerRequest, type Rules, sharesOf } from "./plans.ts"
 
 /**
  * Limits for everyone, for each value of a dimension, or for one value. An absent limit limits nothing.
@@ -73,7 +73,10 @@ export const rulesOf = (options: Options, name: string): Rules => {
   const day = Window.calendar("day", { timeZone: options.timeZone })
   return makeRules<Limits>(options, (limits, label, dimension) => {
     const at = `Budget.layer: ${label}`
-    const alertAt = limits.alertThreshold ?? options.alertThreshold ?? defaults.alertThreshold
+    const alertAt = sharesOf(
+      `${at}alertThreshold`,
+      limits.alertThreshold ?? options.alertThreshold ?? defaults.alertThreshold
+    )
     const quota = (
       name: "maxTokensPerMinute" | "maxTokensPerHour" | "maxTokensPerDay" | "maxCostPerDay",
       window: Window.Window

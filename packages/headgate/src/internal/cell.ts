@@ -163,54 +163,58 @@ export const refund = (counter: Counter, cell: Cell, amount: number, then: numbe
   if (older[at + 1] === 0) older.splice(at, 2)
 }
 
-/** What a hold gives back by itself if nobody ends it: `amount` at `expiresAt`, or when a charge of then is over. */
+/** What an open hold takes of a counter. If nobody ends it, it is charged or released when it expires. */
 export interface Pending {
   readonly amount: number
   readonly expiresAt: number
   readonly onExpiry: "charge" | "release"
 }
 
-/**
- * The first moment from `now` on at which `amount` fits if nothing else happens; `Infinity` if there is none.
- * `pending` lists the holds in the order in which they expire.
- */
-export const fitsAt = (counter: Counter, cell: Cell, amount: number, now: number, pending: Iterable<Pending>): number =>
+/** The open holds of an account in the order in which they expire: all, or those that end in one way. */
+export type PendingOf = (onExpiry?: "charge" | "release") => Iterable<Pending>
+
+/** The first moment from `now` on at which `amount` fits if nothing else happens; `Infinity` if there is none. */
+export const fitsAt = (counter: Counter, cell: Cell, amount: number, now: number, pending: PendingOf): number =>
   counter.drain === undefined
     ? slotsFitAt(counter, cell, amount, now, pending)
-    : bucketFitsAt(counter.drain, counter, cell, amount, now, pending)
+    : bucketFitsAt(counter.drain, counter, cell, amount, now, pending())
 
-const slotsFitAt = (counter: Counter, cell: Cell, amount: number, now: number, pending: Iterable<Pending>): number => {
+/** What comes free, and when, in order of time. */
+type Freed = Iterator<readonly [at: number, amount: number]>
+
+function* usedFreed({ slots }: Counter, { older = [], recent, slot }: Cell): Generator<readonly [number, number]> {
+  for (let index = 0; index < older.length; index += 2) yield [slots.endOf(older[index]!), older[index + 1]!]
+  if (recent > 0) yield [slots.endOf(slot), recent]
+}
+
+function* heldFreed(
+  pending: Iterable<Pending>,
+  freeAt: (expiresAt: number) => number
+): Generator<readonly [number, number]> {
+  for (const { amount, expiresAt } of pending) yield [freeAt(expiresAt), amount]
+}
+
+const slotsFitAt = (counter: Counter, cell: Cell, amount: number, now: number, pending: PendingOf): number => {
   let excess = cell.used + cell.held + amount - counter.capacity
   if (excess <= 0) return now
-  const older = cell.older ?? []
-  const freed: Array<readonly [at: number, amount: number]> = []
-  for (let index = 0; index < older.length; index += 2) {
-    freed.push([counter.slots.endOf(older[index]!), older[index + 1]!])
-  }
-  if (cell.recent > 0) freed.push([counter.slots.endOf(cell.slot), cell.recent])
-  // Each step takes what comes free first. A hold that will be charged comes free at the end of its slot, so a later
-  // one that will be released can overtake it: the charged wait in `freed`, which stays sorted.
-  let next = 0
-  const holds = pending[Symbol.iterator]()
-  let hold = holds.next()
+  const { concurrency, slots } = counter
+  const atOnce = heldFreed(pending(concurrency ? undefined : "release"), (expiresAt) => expiresAt)
+  const charged = (expiresAt: number) => slots.endOf(slots.slotAt(expiresAt))
+  const freed: Array<Freed> = concurrency
+    ? [atOnce]
+    : [usedFreed(counter, cell), atOnce, heldFreed(pending("charge"), charged)]
+  const heads = freed.map((stream) => stream.next())
   while (true) {
-    while (!hold.done && hold.value.expiresAt <= (freed[next]?.[0] ?? Infinity)) {
-      const { amount, expiresAt, onExpiry } = hold.value
-      if (counter.concurrency || onExpiry === "release") {
-        excess -= amount
-        if (excess <= 0) return expiresAt
-      } else {
-        const at = counter.slots.endOf(counter.slots.slotAt(expiresAt))
-        let place = freed.length
-        while (place > next && freed[place - 1]![0] > at) place--
-        freed.splice(place, 0, [at, amount])
-      }
-      hold = holds.next()
+    let first = -1
+    for (let index = 0; index < heads.length; index++) {
+      const head = heads[index]!
+      if (!head.done && (first < 0 || head.value[0] < heads[first]!.value[0])) first = index
     }
-    const free = freed[next++]
-    if (free === undefined) return Infinity
-    excess -= free[1]
-    if (excess <= 0) return free[0]
+    if (first < 0) return Infinity
+    const [at, amount] = heads[first]!.value
+    excess -= amount
+    if (excess <= 0) return at
+    heads[first] = freed[first]!.next()
   }
 }
 

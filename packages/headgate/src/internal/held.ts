@@ -31,7 +31,8 @@ export class Held implements Reservation {
   total: Usage
   /** Extensions asked for so far. */
   steps = 0
-  ended = false
+  /** How it ended, if that is not known to a store. */
+  ended: Usage | "released" | undefined = undefined
 
   constructor(
     estimate: Usage,
@@ -45,6 +46,11 @@ export class Held implements Reservation {
     this.hold = hold
     this.draws = draws
     this.ttl = ttl
+  }
+
+  toJSON(): Reservation {
+    const { estimate, id, subject, ttl } = this
+    return { id, subject, estimate, ttl }
   }
 
   get id(): string {

@@ -12,7 +12,6 @@ import type { Account, Booked, Conflict, Hold, Plan, QuotaStatus, Refused, Reser
 const maxIds = 65_536
 
 const noAlerts: ReadonlyArray<Alert> = []
-const noPending: ReadonlyArray<never> = []
 
 const conflict = (bound: string, state: string): Conflict => ({ _tag: "Conflict", bound, state })
 
@@ -356,13 +355,7 @@ export class Ledger {
         const cell = state.cells[index]!
         const amount = requested(counter, usage, extending)
         if (fitsIn(counter, cell, amount)) continue
-        const free = fitsAt(
-          counter,
-          cell,
-          amount,
-          now,
-          state.first === undefined ? noPending : state.pending(counter, extending)
-        )
+        const free = fitsAt(counter, cell, amount, now, (onExpiry) => state.pending(counter, extending, onExpiry))
         if (free > at) {
           at = free
           longest = [state, index]
