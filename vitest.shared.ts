@@ -7,5 +7,6 @@ const conditions = ["@headgate/source", ...defaultServerConditions]
 export default defineProject({
   resolve: { conditions },
   ssr: { resolve: { conditions } },
-  test: { include: ["test/**/*.test.ts"] }
+  // A slow machine is no failure: no test measures time by its limit.
+  test: { include: ["test/**/*.test.ts"], testTimeout: 60_000, hookTimeout: 120_000 }
 })

@@ -293,6 +293,7 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
           if (ahead !== undefined) {
             line = lines.join(waiter, ahead)
           } else {
+            const { returns } = lines
             const answer = yield* store.reserve(command(request))
             if (answer._tag === "Hold") {
               const waited = time - start
@@ -303,6 +304,7 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
               if (answer.reason === "tooLarge") return yield* refuse(answer)
               line = lines.join(waiter, answer.account)
               line.refused = { answer, at: time }
+              if (returns !== lines.returns) waiter.called = true
             }
           }
         }
@@ -331,7 +333,6 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
     ) =>
       Effect.withFiber((fiber) => {
         const waiter = lines.newcomer(request.accounts)
-        // Something was given back while the refusal was on its way: it may be out of date.
         waiter.called = returns !== lines.returns
         return Effect.onExit(wait(waiter, request, refused, now(fiber), restore, keepAlive), () =>
           Effect.sync(() => lines.leave(waiter))

@@ -42,7 +42,7 @@ export class Lines {
   private readonly lines = new Map<string, Line>()
   private tickets = 0
   waiting = 0
-  /** How often something was given back. */
+  /** How often something was given back. A refusal that was on its way meanwhile may be out of date. */
   returns = 0
 
   newcomer(accounts: ReadonlyArray<Account>): Waiter {

@@ -92,8 +92,8 @@ export const limitOf = (label: string, unit: Quota.Quota["unit"], limit: number 
 
 /** Shares of a limit, or a `RangeError` that names the option. */
 export const sharesOf = (label: string, shares: number | ReadonlyArray<number>): ReadonlyArray<number> => {
-  const list = typeof shares === "number" ? [shares] : shares
-  const wrong = list.findIndex((share) => !(share > 0 && share <= 1))
+  const list = [shares].flat()
+  const wrong = list.findIndex((share) => typeof share !== "number" || !(share > 0 && share <= 1))
   if (wrong < 0) return list
   throw new RangeError(`${label} must be above 0 and at most 1, got ${String(list[wrong]).slice(0, 64)}`)
 }
