@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Quota, Window } from "headgate"
-import { type Entry, worst } from "../src/simulate/Audit.ts"
+import { capacity, type Entry, worst } from "../src/simulate/Audit.ts"
 import { uniform } from "../src/simulate/uniform.ts"
 
 const entry = (at: number, amount: number, end = at): Entry => ({ at, end, amount })
@@ -46,6 +46,8 @@ describe("the audit", () => {
     assert.deepStrictEqual(worst(bucket, steady), { amount: 1, at: 0, share: 0.2 })
     assert.deepStrictEqual(worst(bucket, [entry(0, 5), entry(100, 1), entry(150, 1)]), { amount: 5, at: 0, share: 1 })
     assert.strictEqual(worst(bucket, [entry(0, 5), entry(99, 1), entry(100, 1)]).share, 1.2)
+    assert.strictEqual(capacity(bucket), 5)
+    assert.strictEqual(capacity(quota(Window.bucket({ refill: "1 second", burst: 5 }), 0)), 0)
   })
 
   it("counts what is under way at once", () => {

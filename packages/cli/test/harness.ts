@@ -1,7 +1,11 @@
 import { NodeServices } from "@effect/platform-node"
-import { Cause, Effect, Exit, Layer, Runtime, Sink, Stdio, Stream } from "effect"
+import { Cause, Effect, Exit, Layer, Runtime, Schema, Sink, Stdio, Stream } from "effect"
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { run } from "../src/Headgate.ts"
+import { Report } from "../src/simulate/Report.ts"
 
 export interface Ran {
   readonly code: number
@@ -36,6 +40,24 @@ export const headgate = (args: ReadonlyArray<string>, options?: Options): Effect
       stderr: stderr.join("") + (Exit.isSuccess(exit) ? "" : Cause.pretty(exit.cause))
     }
   })
+
+/** The report that `--json` writes. */
+export const decode = (stdout: string): Report =>
+  Schema.decodeUnknownSync(Schema.fromJsonString(Report))(stdout, { onExcessProperty: "error" })
+
+/** A policy file, there until the scope ends. */
+export const policyFile = (policy: unknown) =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.sync(() => mkdtempSync(join(tmpdir(), "headgate-"))),
+      (directory) => Effect.sync(() => rmSync(directory, { recursive: true }))
+    ),
+    (directory) => {
+      const path = join(directory, "policy.json")
+      writeFileSync(path, JSON.stringify(policy))
+      return path
+    }
+  )
 
 /** A path from the root of the repository. */
 export const fromRoot = (path: string): string => fileURLToPath(new URL(`../../../${path}`, import.meta.url))

@@ -1,14 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Schema } from "effect"
-import { execFileSync } from "node:child_process"
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
-import { Report } from "../src/simulate/Report.ts"
-import { fromRoot, headgate } from "./harness.ts"
-
-const decode = (stdout: string): Report =>
-  Schema.decodeUnknownSync(Schema.fromJsonString(Report))(stdout, { onExcessProperty: "error" })
+import { Effect } from "effect"
+import { execFileSync, spawn } from "node:child_process"
+import { once } from "node:events"
+import type { Report } from "../src/simulate/Report.ts"
+import { decode, fromRoot, headgate, policyFile } from "./harness.ts"
 
 const sums = ({ calls, refusals, failures, attempts }: Report) => {
   const sum = (rows: ReadonlyArray<{ readonly calls: number }>) => rows.reduce((sum, { calls }) => sum + calls, 0)
@@ -133,33 +128,20 @@ describe("headgate simulate", () => {
     })
   )
 
-  it.effect("tells what a call took beyond its estimate, and does not call it a bug", () =>
+  it.effect("counts a call that takes longer than reservationTtl once, when it has ended", () =>
     Effect.gen(function* () {
-      const { code, stdout } = yield* headgate(["simulate", "--max-output", "100", "--json"])
-      assert.strictEqual(code, 0)
-      const { alerts, usage } = decode(stdout)
-      assert.isAbove(usage.overruns, 0)
-      assert.isAbove(alerts.counts["Overrun"] ?? 0, 0)
-    })
-  )
-
-  it.effect("tells of calls that took longer than their reservation was held", () =>
-    Effect.gen(function* () {
-      const directory = yield* Effect.acquireRelease(
-        Effect.sync(() => mkdtempSync(join(tmpdir(), "headgate-"))),
-        (directory) => Effect.sync(() => rmSync(directory, { recursive: true }))
-      )
-      const policy = join(directory, "policy.json")
-      writeFileSync(policy, JSON.stringify({ budget: { maxTokensPerMinute: 1_000, reservationTtl: "1 second" } }))
+      const path = yield* policyFile({ budget: { maxTokensPerMinute: 1_000, reservationTtl: "1 second" } })
       const stdin = "timestamp,input_tokens,output_tokens\n0,100,20\n0,100,200\n"
-      const { code, stdout } = yield* headgate(["simulate", "--trace", "-", "--policy", policy, "--json"], { stdin })
+      const { code, stdout } = yield* headgate(["simulate", "--trace", "-", "--policy", path, "--json"], { stdin })
       assert.strictEqual(code, 0)
-      const { calls, limits } = decode(stdout)
-      assert.strictEqual(calls.outlived, 1)
-      assert.deepStrictEqual(
-        limits.map(({ quota, total, worst }) => [quota, total, worst.amount]),
-        [["maxTokensPerMinute", 420, 420]]
-      )
+      const [limit] = decode(stdout).limits
+      assert.deepStrictEqual(limit?.worst, {
+        amount: 420,
+        share: 0.42,
+        at: "1970-01-01T00:00:03.400Z",
+        subject: "everyone",
+        limit: 1_000
+      })
     })
   )
 
@@ -196,5 +178,22 @@ describe("headgate simulate", () => {
     }
     assert.strictEqual(codeOf("simulate", "--policy", "nobody"), 1)
     assert.strictEqual(codeOf("simulate", "--polizy", "team"), 2)
+  })
+
+  it("ends quietly when nobody reads what it writes", async () => {
+    for (const deaf of ["stdout", "stderr"] as const) {
+      const child = spawn(
+        process.execPath,
+        ["--conditions=@headgate/source", fromRoot("packages/cli/src/bin.ts"), "simulate", "--json"],
+        { stdio: ["ignore", "pipe", "pipe"] }
+      )
+      let heard = ""
+      child[deaf].destroy()
+      child[deaf === "stdout" ? "stderr" : "stdout"].on("data", (chunk) => (heard += String(chunk)))
+      const [code] = await once(child, "close")
+      assert.strictEqual(code, 0, heard)
+      if (deaf === "stdout") assert.match(heard, /^replayed .* times as fast\n$/)
+      else decode(heard)
+    }
   })
 })

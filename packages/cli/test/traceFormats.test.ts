@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Result } from "effect"
-import { type Format, open, type Row } from "../src/simulate/traceFormats.ts"
+import { type Format, open } from "../src/simulate/traceFormats.ts"
+import type { Row } from "../src/simulate/traceRow.ts"
 
 /** The rows and the complaints of a trace, in the order of its lines. */
 const readAll = (text: string, format?: Format): ReadonlyArray<Row | string> => {
@@ -110,7 +111,8 @@ describe("our own format", () => {
           line({ output_tokens: null }),
           line({ timestamp: -1 }),
           line({ cached_input_tokens: 2 }),
-          line({ user: 42 })
+          line({ user: 42 }),
+          '{"timestamp":0,"input_tokens":1,"output_tokens":1,"model":"__proto__"}'
         ].join("\n")
       ),
       [
@@ -119,7 +121,8 @@ describe("our own format", () => {
         "output_tokens must be a whole number of tokens, got null",
         "timestamp must be milliseconds or a date such as 2026-01-31 12:00:00.000, got -1",
         "cached_input_tokens (2) is more than input_tokens (1)",
-        "user must be a text of up to 256 characters, got 42"
+        "user must be a text of up to 256 characters, not __proto__, got 42",
+        'model must be a text of up to 256 characters, not __proto__, got "__proto__"'
       ]
     )
   })

@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import { Unit } from "./Errors.ts"
+import { Unit } from "./Quota.ts"
 import * as Subject from "./Subject.ts"
 
 const fields = {

@@ -49,6 +49,8 @@ export class Alerts extends Context.Service<
     readonly pubsub: PubSub.PubSub<Alert>
     /** Tells an alert. */
     readonly publish: (alert: Alert) => Effect.Effect<void>
+    /** Tells several, in order. */
+    readonly publishAll: (alerts: ReadonlyArray<Alert>) => Effect.Effect<void>
     /** The alerts from when the stream is run, after the replayed ones. */
     readonly stream: Stream.Stream<Alert>
     /** A subscription that lasts as long as the scope. */
@@ -135,6 +137,7 @@ export const make = (options?: {
       return {
         pubsub,
         publish: (alert) => PubSub.publish(pubsub, alert),
+        publishAll: (alerts) => (alerts.length === 0 ? Effect.void : PubSub.publishAll(pubsub, alerts)),
         stream: Stream.fromPubSub(pubsub),
         subscribe: PubSub.subscribe(pubsub),
         handle: Effect.fnUntraced(function* (f, options) {
@@ -194,12 +197,3 @@ export const layerWith = (options: {
   readonly capacity?: number | undefined
   readonly replay?: number | undefined
 }): Layer.Layer<Alerts> => Layer.effect(Alerts)(make(options))
-
-/**
- * Publishes what a store's answer tells, which is nothing most of the time.
- *
- * @category combinators
- * @since 0.1.0
- */
-export const publishAll = (self: Service, alerts: ReadonlyArray<Alert>): Effect.Effect<void> =>
-  alerts.length === 0 ? Effect.void : Effect.asVoid(PubSub.publishAll(self.pubsub, alerts))

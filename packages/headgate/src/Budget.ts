@@ -14,6 +14,7 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
 import * as Alerts from "./Alerts.ts"
 import * as Errors from "./Errors.ts"
 import * as Allowance from "./internal/allowance.ts"
@@ -30,6 +31,7 @@ import { type Options, rulesOf } from "./internal/budgetOptions.ts"
 import { makeConfigured } from "./internal/configured.ts"
 import { Held, type Reservation } from "./internal/held.ts"
 import { checkSubject, checkUsage } from "./internal/input.ts"
+import { Keeper } from "./internal/keeper.ts"
 import * as metrics from "./internal/metrics.ts"
 import { millisOf, oneOf } from "./internal/plans.ts"
 import { invalidUsage, refusal } from "./internal/refusal.ts"
@@ -60,6 +62,7 @@ export {
 } from "./internal/budgetOptions.ts"
 export type { Limits, Options } from "./internal/budgetOptions.ts"
 
+export type { TimedStatus } from "./internal/answers.ts"
 export type { Reservation } from "./internal/held.ts"
 
 /**
@@ -110,6 +113,23 @@ export type ReserveError =
   | Errors.StoreError
 
 /**
+ * How an estimate is held.
+ *
+ * - `id`: repeating it with the same content gives the same reservation.
+ * - `onUnknown`: what becomes of the estimate if nobody ends the reservation. Default `"charge"`.
+ * - `lease`: `"fixed"` (the default) lasts for `reservationTtl`; a `"renewed"` one lasts until it is ended or this process
+ *   dies. Whoever renews must end it: reserve in an uninterruptible region, as `withReservation` and `guard` do.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ReserveOptions {
+  readonly id?: string | undefined
+  readonly onUnknown?: "charge" | "release" | undefined
+  readonly lease?: "fixed" | "renewed" | undefined
+}
+
+/**
  * Holds, settles and tells what has been spent.
  *
  * **Example** (By hand)
@@ -134,7 +154,10 @@ export type ReserveError =
 export class Budget extends Context.Service<
   Budget,
   {
-    /** Asks whether the estimate would be admitted now. Holds nothing, so another call can take the room: see `reserve`. */
+    /**
+     * Asks whether the estimate would be admitted now. Holds nothing, so another call can take the room: see `reserve`. A
+     * refusal counts as one: it is told, and starts the throttle of `autoThrottle`.
+     */
     readonly check: (estimate: Usage.Input, subject?: Subject) => Effect.Effect<void, ReserveError>
     /**
      * Holds the estimate on all quotas that concern the subject, or on none. Repeating an `id` gives the same reservation.
@@ -143,7 +166,7 @@ export class Budget extends Context.Service<
     readonly reserve: (
       estimate: Usage.Input,
       subject?: Subject,
-      options?: { readonly id?: string | undefined; readonly onUnknown?: "charge" | "release" | undefined }
+      options?: ReserveOptions
     ) => Effect.Effect<Reservation, ReserveError>
     /** Holds more on an open reservation and starts its time to live anew. A refusal leaves it as it was. */
     readonly extend: (reservation: Reservation, more: Usage.Input) => Effect.Effect<void, ReserveError>
@@ -226,7 +249,9 @@ const statusOf = ({ quotas, throttledUntil }: QuotaStore.Status): BudgetStatus =
  * @category constructors
  * @since 0.1.0
  */
-export const make = (options: Options): Effect.Effect<Service, never, QuotaStore.QuotaStore | Alerts.Alerts> => {
+export const make = (
+  options: Options
+): Effect.Effect<Service, never, QuotaStore.QuotaStore | Alerts.Alerts | Scope.Scope> => {
   const name = options.name ?? "budget"
   const rules = rulesOf(options, name)
   const ttl = millisOf("Budget.layer: reservationTtl", options.reservationTtl ?? "10 minutes")
@@ -242,13 +267,14 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
     const refuse = (error: BudgetRefusal, told: QuotaStore.Refused["alerts"]): Effect.Effect<void, BudgetRefusal> =>
       Effect.withFiber((fiber) => {
         metrics.refusals[shadow ? "Shadow" : error._tag].updateUnsafe(1, fiber.context)
-        return Effect.andThen(Alerts.publishAll(alerts, told), shadow ? Effect.void : Effect.fail(error))
+        return Effect.andThen(alerts.publishAll(told), shadow ? Effect.void : Effect.fail(error))
       })
 
     const refuseAllowance = (
       fiber: Fiber.Fiber<unknown, unknown>,
-      refused: QuotaStore.Refused
-    ): Effect.Effect<never, BudgetRefusal> => {
+      refused: QuotaStore.Refused | QuotaStore.Conflict
+    ): Effect.Effect<never, BudgetRefusal | Errors.InvalidUsage> => {
+      if (refused._tag === "Conflict") return Exit.fail(conflictOf(refused))
       const error = budgetRefusal(refused)
       metrics.refusals[error._tag].updateUnsafe(1, fiber.context)
       return Exit.fail(error)
@@ -260,15 +286,10 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
         return alerts.publish(storeDegraded(name, error, subject, now(fiber)))
       })
 
-    const orAllow = <A>(self: Effect.Effect<A, ReserveError>, subject: Subject, allowed: () => A) =>
-      onStoreError === "fail"
-        ? self
-        : Effect.catchTag(self, "StoreError", (error) => Effect.map(degraded(error, subject), allowed))
-
-    const tooLarge = (usage: Usage.Usage, subject: Subject): Errors.RequestTooLarge | undefined => {
+    const tooLarge = (usage: Usage.Usage, subject: Subject, calls = 1): Errors.RequestTooLarge | undefined => {
       for (const { limit, name, unit } of rules.perRequestOf(subject)) {
         const requested = usage[unit]
-        if (requested > limit || limit === 0) {
+        if (requested > limit * calls || limit === 0) {
           return refusal(() => new Errors.RequestTooLarge({ quota: name, unit, limit, requested }))
         }
       }
@@ -277,83 +298,96 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
     const ask = (
       estimate: Usage.Input,
       subject: Subject,
-      mode: "enforce" | "ask",
-      id: string | undefined,
-      onExpiry: "charge" | "release"
+      { id, lease = "fixed", onUnknown = "charge" }: ReserveOptions,
+      mode: "enforce" | "ask"
     ): Effect.Effect<Reservation, ReserveError> =>
       Effect.withFiber((fiber) => {
         const usage = checkUsage(estimate, 1)
         if (usage instanceof Errors.InvalidUsage) return Exit.fail(usage)
-        const invalid = checkSubject(subject) ?? checkId(id) ?? checkOnUnknown(onExpiry)
+        const invalid = checkSubject(subject) ?? checkId(id) ?? checkOnUnknown(onUnknown)
         if (invalid !== undefined) return Exit.fail(invalid)
         const large = tooLarge(usage, subject)
-        const reserve = () => holdOn(fiber, usage, subject, mode, id, onExpiry)
-        return large === undefined ? reserve() : Effect.flatMap(refuse(large, []), reserve)
+        const command: QuotaStore.Reserve = {
+          accounts: rules.accountsOf(subject),
+          usage,
+          ttl,
+          onExpiry: onUnknown,
+          book: "onSettle",
+          mode,
+          id: id === undefined ? undefined : `${name}/${id}`
+        }
+        const held = () => holdOn(fiber, subject, command, lease)
+        return large === undefined ? held() : Effect.flatMap(refuse(large, []), held)
       })
 
     const holdOn = (
       fiber: Fiber.Fiber<unknown, unknown>,
-      usage: Usage.Usage,
       subject: Subject,
-      mode: "enforce" | "ask",
-      id: string | undefined,
-      onExpiry: "charge" | "release"
+      command: QuotaStore.Reserve,
+      lease: "fixed" | "renewed"
     ): Effect.Effect<Held, ReserveError> => {
-      const accounts = rules.accountsOf(subject)
-      const command = {
-        accounts,
-        usage,
-        ttl,
-        onExpiry,
-        book: "onSettle",
-        mode,
-        id: id === undefined ? undefined : `${name}/${id}`
-      } as const
       const allowance = fiber.getRef(Allowance.Current)
       const draws = allowance === undefined ? noDraws : Allowance.draw(allowance, command, now(fiber))
       if ("_tag" in draws) return refuseAllowance(fiber, draws)
+      const give = (hold: QuotaStore.Hold | undefined): Effect.Effect<Held> => {
+        const held = new Held(command.usage, subject, hold, draws, ttlDuration)
+        const started = lease === "renewed" ? keeper.keep(held, fiber) : undefined
+        const told = hold === undefined || hold.alerts.length === 0 ? undefined : alerts.publishAll(hold.alerts)
+        return started === undefined && told === undefined
+          ? Exit.succeed(held)
+          : Effect.as(Effect.andThen(started ?? Effect.void, told ?? Effect.void), held)
+      }
       const held = Effect.flatMap(store.reserve(command), (answer): Effect.Effect<Held, ReserveError> => {
         switch (answer._tag) {
-          case "Hold": {
-            const held = new Held(usage, subject, answer, draws, ttlDuration)
-            return answer.alerts.length === 0
-              ? Exit.succeed(held)
-              : Effect.as(Alerts.publishAll(alerts, answer.alerts), held)
-          }
+          case "Hold":
+            return give(answer)
           case "Conflict":
             return Exit.fail(conflictOf(answer))
           case "Refused":
-            return Effect.andThen(
-              refuse(budgetRefusal(answer), answer.alerts),
-              Effect.map(
-                store.reserve({ ...command, mode: mode === "ask" ? "ask" : "force" }),
-                (forced) => new Held(usage, subject, forced._tag === "Hold" ? forced : undefined, draws, ttlDuration)
-              )
+            return refuse(budgetRefusal(answer), answer.alerts).pipe(
+              Effect.andThen(store.reserve({ ...command, mode: command.mode === "ask" ? "ask" : "force" })),
+              Effect.flatMap((forced) => give(forced._tag === "Hold" ? forced : undefined))
             )
         }
       })
-      const allowed = orAllow(held, subject, () => new Held(usage, subject, undefined, draws, ttlDuration))
+      const allowed =
+        onStoreError === "fail"
+          ? held
+          : Effect.catchTag(held, "StoreError", (error) => Effect.andThen(degraded(error, subject), give(undefined)))
       return draws.length === 0
         ? allowed
-        : Effect.onError(allowed, () => Effect.sync(() => Allowance.release(draws, now(fiber))))
+        : Effect.onError(allowed, () => Effect.sync(() => Allowance.cancel(draws, now(fiber))))
     }
+
+    const reserve = (
+      estimate: Usage.Input,
+      subject: Subject = none,
+      options: ReserveOptions = {}
+    ): Effect.Effect<Reservation, ReserveError> =>
+      options.lease === "renewed"
+        ? ask(estimate, subject, options, "enforce")
+        : // An interruption that came while the answer was on its way shows when the region ends: it is given back then.
+          Effect.uninterruptibleMask((restore) =>
+            Effect.flatMap(ask(estimate, subject, options, "enforce"), (reservation) =>
+              Effect.onInterrupt(Effect.as(restore(Effect.void), reservation), () =>
+                Effect.ignore(release(reservation))
+              )
+            )
+          )
 
     const extend = (reservation: Reservation, more: Usage.Input): Effect.Effect<void, ReserveError> =>
       Effect.withFiber((fiber) => {
         if (!(reservation instanceof Held)) return Exit.fail(foreign)
         const usage = checkUsage(more, 0)
         if (usage instanceof Errors.InvalidUsage) return Exit.fail(usage)
-        const {
-          draws: [innermost],
-          hold,
-          subject
-        } = reservation
+        const { draws, estimate, hold, subject } = reservation
         const total = Usage.sum(reservation.total, usage)
-        const large = tooLarge(total, subject)
+        // What is held for further requests has their share of what a request may ask for.
+        const large = tooLarge(total, subject, 1 + total.requests - estimate.requests)
         if (large !== undefined && !shadow) return Effect.asVoid(refuse(large, []))
-        const command = { usage, ttl, onExpiry: "charge", book: "onSettle", mode: "enforce" } as const
-        const draws = innermost === undefined ? noDraws : Allowance.draw(innermost.allowance, command, now(fiber))
-        if ("_tag" in draws) return refuseAllowance(fiber, draws)
+        const command = { usage, ttl, onExpiry: "charge", book: "onSettle", mode: "enforce", id: undefined } as const
+        const drawn = draws.length === 0 ? noDraws : Allowance.draw(draws[0]!.allowance, command, now(fiber))
+        if ("_tag" in drawn) return refuseAllowance(fiber, drawn)
         const extended =
           hold === undefined
             ? Effect.void
@@ -364,16 +398,31 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
                   return answer._tag === "Refused" ? refuse(budgetRefusal(answer), answer.alerts) : Exit.void
                 }
               )
-        return orAllow(extended, subject, () => undefined).pipe(
+        const allowed =
+          onStoreError === "fail"
+            ? extended
+            : Effect.catchTag(extended, "StoreError", (error) => degraded(error, subject))
+        return allowed.pipe(
           Effect.tap(() =>
             Effect.sync(() => {
               reservation.total = total
-              reservation.extraDraws = [...reservation.extraDraws, ...draws]
+              Allowance.renew(reservation.allDraws, now(fiber))
+              reservation.extraDraws = [...reservation.extraDraws, ...drawn]
             })
           ),
-          Effect.onError(() => Effect.sync(() => Allowance.release(draws, now(fiber))))
+          Effect.onError(() => Effect.sync(() => Allowance.cancel(drawn, now(fiber))))
         )
       })
+
+    const renew = (held: Held): Effect.Effect<unknown> =>
+      Effect.withFiber((fiber) => {
+        Allowance.renew(held.allDraws, now(fiber))
+        // One that the store has lost cannot be renewed; one that it could not be asked about may be next time.
+        return held.hold === undefined ? Exit.void : Effect.exit(store.extend(held.hold, Usage.zero, held.steps))
+      })
+
+    const keeper = new Keeper(ttlDuration, renew)
+    yield* Effect.addFinalizer(() => keeper.stop)
 
     const spent = (fiber: Fiber.Fiber<unknown, unknown>, usage: Usage.Usage): void => {
       metrics.tokens.updateUnsafe(usage.tokens, fiber.context)
@@ -416,16 +465,15 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
           (booked): Effect.Effect<Settlement, Errors.InvalidUsage> => {
             if (booked._tag === "Conflict") return Exit.fail(conflictOf(booked))
             if (!booked.repeated) spent(fiber, usage)
+            keeper.drop(reservation)
             if (draws.length > 0) {
-              // What was settled before, under another reservation of the same id, was drawn then.
-              if (booked.repeated) Allowance.release(draws, now(fiber))
-              else Allowance.settle(draws, usage, now(fiber))
+              Allowance.settle(draws, usage, now(fiber))
               Allowance.release(extraDraws, now(fiber))
             }
             const { alerts: told, reserved } = booked
             const returned = Usage.excess(reserved, usage)
             const settlement = { actual: usage, returned, overrun: Usage.excess(usage, reserved) }
-            return told.length === 0 ? Exit.succeed(settlement) : Effect.as(Alerts.publishAll(alerts, told), settlement)
+            return told.length === 0 ? Exit.succeed(settlement) : Effect.as(alerts.publishAll(told), settlement)
           }
         )
       })
@@ -433,13 +481,13 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
     const release = (reservation: Reservation): Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError> =>
       Effect.withFiber((fiber) => {
         if (!(reservation instanceof Held)) return Exit.fail(foreign)
-        const { draws, extraDraws, hold } = reservation
+        const { hold } = reservation
         return Effect.flatMap(
           hold === undefined ? endUnheld(reservation, "released") : store.release(hold),
           (answer): Effect.Effect<void, Errors.InvalidUsage> => {
             if (answer._tag === "Conflict") return Exit.fail(conflictOf(answer))
-            Allowance.release(draws, now(fiber))
-            Allowance.release(extraDraws, now(fiber))
+            keeper.drop(reservation)
+            Allowance.release(reservation.allDraws, now(fiber))
             return Exit.void
           }
         )
@@ -459,7 +507,7 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
             Allowance.record(fiber.getRef(Allowance.Current), usage, now(fiber))
             spent(fiber, usage)
           }
-          return Alerts.publishAll(alerts, answer.alerts)
+          return alerts.publishAll(answer.alerts)
         })
       })
 
@@ -470,9 +518,8 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
       })
 
     return {
-      check: (estimate, subject = none) => Effect.asVoid(ask(estimate, subject, "ask", undefined, "charge")),
-      reserve: (estimate, subject = none, options) =>
-        ask(estimate, subject, "enforce", options?.id, options?.onUnknown ?? "charge"),
+      check: (estimate, subject = none) => Effect.asVoid(ask(estimate, subject, {}, "ask")),
+      reserve,
       extend,
       settle,
       release,
@@ -562,12 +609,14 @@ export const withReservation =
   <E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | ReserveError, R | Budget> =>
     Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(Budget, (budget) =>
-        Effect.flatMap(budget.reserve(estimate, options?.subject, options), (reservation) =>
-          Effect.onExit(restore(self), (exit) =>
-            Effect.flatMap(tookOf(exit, reservation.estimate, { actual, onUnknown: options?.onUnknown }), (took) =>
-              afterwards(took === undefined ? budget.release(reservation) : budget.settle(reservation, took))
+        Effect.flatMap(
+          budget.reserve(estimate, options?.subject, { onUnknown: options?.onUnknown, lease: "renewed" }),
+          (reservation) =>
+            Effect.onExit(restore(self), (exit) =>
+              Effect.flatMap(tookOf(exit, reservation.estimate, { actual, onUnknown: options?.onUnknown }), (took) =>
+                afterwards(took === undefined ? budget.release(reservation) : budget.settle(reservation, took))
+              )
             )
-          )
         )
       )
     )
@@ -617,6 +666,7 @@ export const withAllowance: {
       const usage = checkUsage(input, 0)
       if (usage instanceof Errors.InvalidUsage) return Exit.fail(usage)
       const given = units.filter((unit) => input[unit] !== undefined)
+      if (given.length === 0) return Exit.fail(invalidUsage("allowance", `an amount of ${units.join(", ")}`, amount))
       return Effect.provideService(
         self,
         Allowance.Current,

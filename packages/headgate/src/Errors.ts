@@ -6,21 +6,8 @@
 import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
 import * as Money from "./Money.ts"
+import { Unit } from "./Quota.ts"
 import * as Subject from "./Subject.ts"
-
-/**
- * The units a quota can count in: money is `cost`, in nano-dollars; `concurrency` counts calls under way.
- *
- * @category models
- * @since 0.1.0
- */
-export const Unit = Schema.Literals(["requests", "tokens", "inputTokens", "outputTokens", "cost", "concurrency"])
-
-/**
- * @category models
- * @since 0.1.0
- */
-export type Unit = typeof Unit.Type
 
 const amount = (unit: Unit, value: number): string =>
   unit === "cost" ? Money.format(value as Money.Money) : `${value} ${unit}`

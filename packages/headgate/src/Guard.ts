@@ -138,11 +138,6 @@ export const make = (options?: {
       progress: Progress
     ): Effect.Effect<A, E | GuardError, R> => {
       const { estimate, subject } = reservation
-      // What is held must outlast the wait, however long the line is.
-      const keepAlive = {
-        every: Duration.times(reservation.ttl, 0.5),
-        run: Effect.suspend(() => afterwards(budget.extend(reservation, {})))
-      }
       const use = (permit: RateLimiter.Permit, restore: Restore) => {
         progress.attempts++
         progress.called = true
@@ -157,7 +152,7 @@ export const make = (options?: {
           })
         )
       }
-      const placed = limiter.withPermit(estimate, subject, use, { keepAlive })
+      const placed = limiter.withPermit(estimate, subject, use)
       return Effect.suspend(() => {
         const more = progress.uncovered
         progress.called = false
@@ -191,6 +186,8 @@ export const make = (options?: {
           ? Effect.andThen(
               ended,
               Effect.annotateCurrentSpan({
+                "headgate.estimate.tokens": reservation.estimate.tokens,
+                "headgate.estimate.cost": reservation.estimate.cost,
                 "headgate.actual.tokens": spent?.tokens ?? 0,
                 "headgate.actual.cost": spent?.cost ?? 0,
                 "headgate.attempts": attempts,
@@ -203,7 +200,10 @@ export const make = (options?: {
     const guarded = <A, E, R>(self: Effect.Effect<A, E, R>, call: Call<A, E>): Effect.Effect<A, E | GuardError, R> =>
       Effect.uninterruptibleMask((restore) =>
         Effect.flatMap(
-          Effect.onError(budget.reserve(call.estimate, call.subject, call), () => refused),
+          Effect.onError(
+            budget.reserve(call.estimate, call.subject, { onUnknown: call.onUnknown, lease: "renewed" }),
+            () => refused
+          ),
           (reservation): Effect.Effect<A, E | GuardError, R> => {
             const progress: Progress = { attempts: 0, called: false, waited: 0, spent: undefined, uncovered: undefined }
             return Effect.onExit(
@@ -216,15 +216,7 @@ export const make = (options?: {
       )
 
     return {
-      guard: spans
-        ? (self, call) =>
-            Effect.withSpan(guarded(self, call), "headgate.guard", {
-              attributes: {
-                "headgate.estimate.tokens": tokensOf(call.estimate),
-                "headgate.estimate.cost": call.estimate.cost ?? 0
-              }
-            })
-        : guarded,
+      guard: spans ? (self, call) => Effect.withSpan(guarded(self, call), "headgate.guard") : guarded,
       preCheck: (estimate, subject = {}) =>
         Effect.andThen(
           budget.check(estimate, subject),
@@ -239,9 +231,6 @@ const refused: Effect.Effect<void> = Effect.withFiber((fiber) => {
   metrics.calls.refused.updateUnsafe(1, fiber.context)
   return Effect.void
 })
-
-const tokensOf = ({ inputTokens = 0, outputTokens = 0, tokens = 0 }: Usage.Input): number =>
-  Math.max(tokens, inputTokens + outputTokens)
 
 /**
  * A guard over services that are there already.
@@ -301,6 +290,11 @@ export const layerMemory = (
  * - An attempt that was interrupted, timed out or cut off may have been billed: see `onUnknown`.
  * - A reply that was billed but could not be decoded counts as the estimate.
  *
+ * **Gotchas**
+ *
+ * In a pipe the type of the answer comes from `actual` where that is annotated. `guard(effect, call)` takes it from the
+ * effect.
+ *
  * **Example** (A guarded call)
  *
  * ```ts
@@ -327,9 +321,10 @@ export const layerMemory = (
  * @since 0.1.0
  */
 export const guard: {
-  <A, E = unknown>(
-    call: Call<A, E>
-  ): <E1 extends E, R>(self: Effect.Effect<A, E1, R>) => Effect.Effect<A, E1 | GuardError, R | Guard>
+  <A, E>(
+    call: Call<A, E> & { readonly actualOnError: (error: E) => Usage.Input | undefined }
+  ): <R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | GuardError, R | Guard>
+  <A>(call: Call<A>): <E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | GuardError, R | Guard>
   <A, E, R>(self: Effect.Effect<A, E, R>, call: Call<A, E>): Effect.Effect<A, E | GuardError, R | Guard>
 } = dual(2, <A, E, R>(self: Effect.Effect<A, E, R>, call: Call<A, E>): Effect.Effect<A, E | GuardError, R | Guard> =>
   Effect.flatMap(Guard, (service) => service.guard(self, call))

@@ -2,7 +2,8 @@
  * The services configured by the environment. Layers provided together share one store and one `Alerts`.
  *
  * Every variable begins with `HEADGATE_`, then `BUDGET_`, `RATE_LIMITER_` or `RETRY_`, then the option in constant case:
- * `HEADGATE_BUDGET_MAX_COST_PER_DAY="$50"`. Budgets and retries that are not set have the defaults of `Budget.defaults`
+ * `HEADGATE_BUDGET_MAX_COST_PER_DAY='$50'` (single quotes: a shell takes `$5` for a
+ * parameter). Budgets and retries that are not set have the defaults of `Budget.defaults`
  * and `Retry.defaults`, rate limits that are not set limit nothing; `none` takes a limit away. A wrong value is a
  * `ConfigError`.
  *

@@ -172,7 +172,9 @@ const decodeWith = <A>(read: (input: A) => number | undefined) =>
   SchemaGetter.transformEffect<number, A>((input, options) => {
     const nanos = read(input)
     return nanos === undefined || Number.isNaN(nanos)
-      ? Effect.fail(new SchemaIssue.InvalidValue({ message: "Expected an amount from $0 to $9007199" }, input, options))
+      ? Effect.fail(
+          new SchemaIssue.InvalidValue({ message: `Expected "$" and an amount from 0 to 9007199` }, input, options)
+        )
       : Effect.succeed(nanos)
   })
 

@@ -4,19 +4,22 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import { Unit } from "./Errors.ts"
 import * as Money from "./Money.ts"
 import * as Window from "./Window.ts"
 
-export {
-  /**
-   * The units a quota can count in.
-   *
-   * @category models
-   * @since 0.1.0
-   */
-  Unit
-} from "./Errors.ts"
+/**
+ * The units a quota can count in: money is `cost`, in nano-dollars; `concurrency` counts calls under way.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const Unit = Schema.Literals(["requests", "tokens", "inputTokens", "outputTokens", "cost", "concurrency"])
+
+/**
+ * @category models
+ * @since 0.1.0
+ */
+export type Unit = typeof Unit.Type
 
 const Share = Schema.Finite.check(Schema.isGreaterThan(0), Schema.isLessThanOrEqualTo(1))
 

@@ -25,7 +25,7 @@ import {
 import { neverFits } from "./internal/cell.ts"
 import { makeConfigured } from "./internal/configured.ts"
 import { checkSubject, checkUsage } from "./internal/input.ts"
-import { Lines, type Waiter } from "./internal/line.ts"
+import { linesOf, type Waiter } from "./internal/line.ts"
 import * as metrics from "./internal/metrics.ts"
 import { millisOf, oneOf } from "./internal/plans.ts"
 import { type Options, rulesOf } from "./internal/rateLimiterOptions.ts"
@@ -34,6 +34,7 @@ import * as QuotaStore from "./QuotaStore.ts"
 import type { Subject } from "./Subject.ts"
 import type * as Usage from "./Usage.ts"
 
+export type { TimedStatus } from "./internal/answers.ts"
 export type { Limits, Options } from "./internal/rateLimiterOptions.ts"
 
 /**
@@ -58,17 +59,6 @@ export interface Permit {
 export interface Status {
   readonly quotas: ReadonlyArray<TimedStatus>
   readonly waiting: number
-}
-
-/**
- * What is done again and again while a call waits.
- *
- * @category models
- * @since 0.1.0
- */
-export interface KeepAlive {
-  readonly every: Duration.Duration
-  readonly run: Effect.Effect<void>
 }
 
 /**
@@ -121,8 +111,7 @@ export class RateLimiter extends Context.Service<
       use: (
         permit: Permit,
         restore: <A2, E2, R2>(effect: Effect.Effect<A2, E2, R2>) => Effect.Effect<A2, E2, R2>
-      ) => Effect.Effect<A, E, R>,
-      options?: { readonly keepAlive: KeepAlive }
+      ) => Effect.Effect<A, E, R>
     ) => Effect.Effect<A, E | AcquireError, R>
     /** Says what a call really took and that it is over. The difference is given back, or taken at once. */
     readonly settle: (
@@ -216,7 +205,7 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
   return Effect.gen(function* () {
     const store = yield* QuotaStore.QuotaStore
     const alerts = yield* Alerts.Alerts
-    const lines = new Lines()
+    const lines = linesOf(store, name)
 
     const command = (request: Request): QuotaStore.Reserve => ({
       accounts: request.accounts,
@@ -238,7 +227,7 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
 
     const taken = (request: Request, hold: QuotaStore.Hold, waited: Duration.Duration): Effect.Effect<Taken> => {
       const permit = new Taken(request, hold, waited)
-      return hold.alerts.length === 0 ? Exit.succeed(permit) : Effect.as(Alerts.publishAll(alerts, hold.alerts), permit)
+      return hold.alerts.length === 0 ? Exit.succeed(permit) : Effect.as(alerts.publishAll(hold.alerts), permit)
     }
 
     const refuse = (refused: QuotaStore.Refused, age = 0): Effect.Effect<never, AcquireError> =>
@@ -254,13 +243,10 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
       request: Request,
       refusedAtFirst: QuotaStore.Refused | undefined,
       start: number,
-      restore: Restore,
-      keepAlive: KeepAlive | undefined
+      restore: Restore
     ): Effect.fn.Return<Taken, AcquireError> {
       const deadline = start + maxWait
-      const every = keepAlive === undefined ? Infinity : Duration.toMillis(keepAlive.every)
       let time = start
-      let aliveUntil = start + every
       let line = lines.join(
         waiter,
         refusedAtFirst?.account ?? lines.ahead(request.accounts, waiter) ?? request.accounts[0]!
@@ -278,16 +264,12 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
         if (hopeless && first === waiter && refused !== undefined && refused.answer.quota.unit !== "concurrency") {
           return yield* refuse(refused.answer, time - refused.at)
         }
-        const until = Math.min(opensAt, deadline, aliveUntil)
+        const until = Math.min(opensAt, deadline)
         if (until > time) yield* restore(park(waiter, until - time))
         const { called } = waiter
         waiter.called = false
         waiter.wake = undefined
         time = yield* Clock.currentTimeMillis
-        if (keepAlive !== undefined && time >= aliveUntil) {
-          yield* keepAlive.run
-          aliveUntil = time + every
-        }
         if (line.first === waiter && (called || time >= opensAt)) {
           const ahead = lines.ahead(request.accounts, waiter)
           if (ahead !== undefined) {
@@ -324,17 +306,11 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
         return { ...unknownRefusal, account, quota, capacity: quota.limit }
       })
 
-    const queue = (
-      request: Request,
-      refused: QuotaStore.Refused | undefined,
-      returns: number,
-      restore: Restore,
-      keepAlive: KeepAlive | undefined
-    ) =>
+    const queue = (request: Request, refused: QuotaStore.Refused | undefined, returns: number, restore: Restore) =>
       Effect.withFiber((fiber) => {
         const waiter = lines.newcomer(request.accounts)
         waiter.called = returns !== lines.returns
-        return Effect.onExit(wait(waiter, request, refused, now(fiber), restore, keepAlive), () =>
+        return Effect.onExit(wait(waiter, request, refused, now(fiber), restore), () =>
           Effect.sync(() => lines.leave(waiter))
         )
       })
@@ -357,12 +333,7 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
     }
 
     /** To be run in an uninterruptible region, so that a place that was taken is not forgotten. */
-    const take = (
-      input: Usage.Input,
-      subject: Subject,
-      restore: Restore,
-      keepAlive: KeepAlive | undefined
-    ): Effect.Effect<Taken, AcquireError> =>
+    const take = (input: Usage.Input, subject: Subject, restore: Restore): Effect.Effect<Taken, AcquireError> =>
       Effect.suspend(() => {
         const request = read(input, subject)
         if (request instanceof Errors.InvalidUsage) return Exit.fail(request)
@@ -370,13 +341,13 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
         const { returns } = lines
         const placed =
           onExceeded === "delay" && lines.ahead(request.accounts) !== undefined
-            ? Effect.andThen(fitsEver(request), queue(request, undefined, lines.returns, restore, keepAlive))
+            ? Effect.andThen(fitsEver(request), queue(request, undefined, lines.returns, restore))
             : Effect.flatMap(store.reserve(command(request)), (answer): Effect.Effect<Taken, AcquireError> => {
                 if (answer._tag === "Hold") return taken(request, answer, Duration.zero)
                 const refused = answer as QuotaStore.Refused
                 return refused.reason === "tooLarge" || onExceeded === "fail"
                   ? refuse(refused)
-                  : queue(request, refused, returns, restore, keepAlive)
+                  : queue(request, refused, returns, restore)
               })
         return onStoreError === "fail"
           ? placed
@@ -398,7 +369,7 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
       Effect.flatMap(end, (answer): Effect.Effect<void, Errors.InvalidUsage> => {
         if (answer._tag === "Conflict") return Exit.fail(conflictError("permit", answer))
         lines.call(permit.accounts)
-        return Alerts.publishAll(alerts, answer.alerts)
+        return alerts.publishAll(answer.alerts)
       })
 
     const release = (permit: Permit): Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError> =>
@@ -407,9 +378,9 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
         return permit.hold === undefined ? Exit.void : ended(permit, store.release(permit.hold))
       })
 
-    const withPermit: Service["withPermit"] = (usage, subject, use, options) =>
+    const withPermit: Service["withPermit"] = (usage, subject, use) =>
       Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(take(usage, subject, restore, options?.keepAlive), (permit) => use(permit, restore))
+        Effect.flatMap(take(usage, subject, restore), (permit) => use(permit, restore))
       )
 
     return {

@@ -209,9 +209,13 @@ export interface Retryable {
  * @since 0.1.0
  */
 export const retryable = <E extends object>(error: E): E & Retryable => {
-  Object.defineProperty(error, RetryableTypeId, { value: true, configurable: true })
+  marked.add(error)
+  if (Object.isExtensible(error)) Object.defineProperty(error, RetryableTypeId, { value: true, configurable: true })
   return error as E & Retryable
 }
+
+/** For errors that are frozen. */
+const marked = new WeakSet<object>()
 
 const ours = new Map([
   ["RateLimitExceeded", true],
@@ -256,7 +260,7 @@ const isPermanent = (word: string): boolean => permanentWords.has(word) || word.
  */
 export const isRetryable = (error: unknown): boolean => {
   if (typeof error !== "object" || error === null) return false
-  if (RetryableTypeId in error && error[RetryableTypeId] === true) return true
+  if (marked.has(error) || (RetryableTypeId in error && error[RetryableTypeId] === true)) return true
   const own = "_tag" in error && typeof error._tag === "string" ? ours.get(error._tag) : undefined
   if (own !== undefined) return own
   if (mentions(error, isBilled) || mentions(error, isPermanent)) return false
@@ -543,6 +547,9 @@ export const layerConfig = (options: Config.Wrap<Options>): Layer.Layer<Retry, C
 
 /**
  * The application's retry policy as a schedule that asks for `Retry`: `Effect.retry(policy)`.
+ *
+ * A schedule is not told of a success, so a call gives to the retry budget when it begins, and that is taken back at its
+ * first failure. `Retry.run` gives when the call has succeeded.
  *
  * @category combinators
  * @since 0.1.0

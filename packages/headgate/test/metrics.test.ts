@@ -213,7 +213,7 @@ describe("spans", () => {
           "Ended",
           {
             "headgate.estimate.tokens": 100,
-            "headgate.estimate.cost": "$0.01",
+            "headgate.estimate.cost": 10_000_000,
             "headgate.actual.tokens": 45,
             "headgate.actual.cost": 2_000_000,
             "headgate.attempts": 2,

@@ -4,7 +4,7 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
-import type { Quota } from "headgate"
+import type { Quota, Usage } from "headgate"
 
 /** Something taken: admitted at `at`, finished at `end`, both in milliseconds since 1970. */
 export interface Entry {
@@ -31,11 +31,22 @@ export const worst = (quota: Quota.Quota, entries: ReadonlyArray<Entry>): Worst 
         : window._tag === "Bucket"
           ? leaking(entries, quota.limit / Duration.toMillis(window.refill))
           : periods(entries, periodOf(window))
-  const limit = window._tag === "Bucket" ? (window.burst ?? quota.limit) : quota.limit
   let most = { amount: 0, at: entries[0]?.at ?? 0 }
   for (const span of spans) if (span.amount > most.amount) most = span
-  return { ...most, share: most.amount === 0 ? 0 : most.amount / limit }
+  return { ...most, share: most.amount === 0 ? 0 : most.amount / capacity(quota) }
 }
+
+/** The most that there can be at once: the limit, or what the bucket holds. */
+export const capacity = ({ limit, window }: Quota.Quota): number =>
+  window._tag === "Bucket" && limit > 0 ? (window.burst ?? limit) : limit
+
+/** How much of a quota a usage is. */
+export const amountOf = ({ cachedInput, unit }: Quota.Quota, usage: Usage.Usage): number =>
+  unit === "concurrency"
+    ? 1
+    : cachedInput === "free" && (unit === "tokens" || unit === "inputTokens")
+      ? usage[unit] - usage.cachedInputTokens
+      : usage[unit]
 
 interface Span {
   readonly at: number

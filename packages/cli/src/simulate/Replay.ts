@@ -2,7 +2,6 @@
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -11,6 +10,7 @@ import * as PubSub from "effect/PubSub"
 import * as Random from "effect/Random"
 import { type Alert, Alerts, guard, type Money, QuotaStore, type Subject, Usage } from "headgate"
 import { type ScriptedModel, VirtualClock } from "headgate/testing"
+import { type Accounts, observe } from "./accounts.ts"
 import type { Policy } from "./Policy.ts"
 import * as Price from "./Price.ts"
 import * as Progress from "./Progress.ts"
@@ -36,8 +36,6 @@ export interface CallRecord {
   readonly settled: Usage.Usage | undefined
   readonly outcome: Outcome
   readonly endedAt: number
-  /** When its reservation expired if it had not ended by then. */
-  readonly expiresAt: number
   readonly attempts: ReadonlyArray<ScriptedModel.Call<TraceRequest>>
 }
 
@@ -46,6 +44,8 @@ export interface Replay {
   readonly policy: Policy
   readonly seed: number
   readonly calls: ReadonlyArray<CallRecord>
+  /** Whose quotas the services kept. */
+  readonly accounts: Accounts
   readonly alerts: ReadonlyArray<Alert.Alert>
 }
 
@@ -57,7 +57,7 @@ export interface Options {
   readonly maxOutputTokens?: number | undefined
 }
 
-export const run = (options: Options) => {
+export const run = Effect.fnUntraced(function* (options: Options) {
   const {
     policy,
     trace: { requests }
@@ -65,9 +65,14 @@ export const run = (options: Options) => {
   const first = requests[0]?.at ?? 0
   const span = Math.max(1, (requests.at(-1)?.at ?? 0) - first)
   let now = first
-  const store = Layer.merge(QuotaStore.layerMemory, Alerts.layerWith({ capacity: 65_536 }))
-  return replay(options).pipe(
-    Effect.provide(Layer.provideMerge(policy.guard, store)),
+  const { accountsOf, store } = observe(yield* QuotaStore.makeMemory)
+  const shared = Layer.merge(Layer.succeed(QuotaStore.QuotaStore)(store), Alerts.layerWith({ capacity: 65_536 }))
+  return yield* Effect.gen(function* () {
+    const replayed = yield* replay(options)
+    const subjects = new Map(replayed.calls.map(({ subject }) => [JSON.stringify(subject), subject]))
+    return { ...replayed, accounts: yield* accountsOf([...subjects.values()]) } satisfies Replay
+  }).pipe(
+    Effect.provide(Layer.provideMerge(policy.guard, shared)),
     Random.withSeed(options.seed),
     VirtualClock.run({
       start: first,
@@ -80,7 +85,7 @@ export const run = (options: Options) => {
       label: DateTime.formatIso(DateTime.makeUnsafe(now)).slice(11, 19)
     }))
   )
-}
+})
 
 interface Ended {
   readonly request: TraceRequest
@@ -121,7 +126,7 @@ const replay = Effect.fnUntraced(function* ({ maxOutputTokens, policy, seed, tra
 
   const attempts = Map.groupBy(yield* provider.calls, (call) => call.request)
   const calls = ended.map((call) => recordOf(policy, call, attempts.get(call.request) ?? []))
-  return { trace, policy, seed, calls, alerts: told } satisfies Replay
+  return { trace, policy, seed, calls, alerts: told }
 }, Effect.scoped)
 
 /** Everything that is told from now on, in a list that grows. */
@@ -160,7 +165,6 @@ const recordOf = (
     settled: unreserved ? undefined : actual,
     outcome,
     endedAt,
-    expiresAt: request.at + Duration.toMillis(policy.budget.reservationTtl ?? "10 minutes"),
     attempts
   }
 }

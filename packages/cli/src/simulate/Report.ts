@@ -22,6 +22,9 @@ const Limit = Schema.Struct({
   unit: Schema.String,
   limit: Schema.Int,
   window: Schema.String,
+  cachedInput: Schema.Literals(["counted", "free"]),
+  /** Those of a budget in shadow mode are only watched: they refuse nothing. */
+  mode: Schema.Literals(["enforced", "watched"]),
   /** How many subjects used it. */
   subjects: Schema.Int,
   /** Over the whole replay, all subjects together. */
@@ -33,7 +36,12 @@ const Limit = Schema.Struct({
     at: Schema.String,
     subject: Schema.String,
     limit: Schema.Int
-  })
+  }),
+  /**
+   * Whether the fullest span is above the limit, and why: it is only watched; calls took more than was reserved for them,
+   * without which it would have been kept; or a law was broken.
+   */
+  passed: Schema.Literals(["never", "unenforced", "byOverruns", "broken"])
 })
 
 export const Report = Schema.Struct({
@@ -56,9 +64,7 @@ export const Report = Schema.Struct({
     refused: Schema.Int,
     failed: Schema.Int,
     /** Of all, those whose first attempt had to wait for its turn. */
-    delayed: Schema.Int,
-    /** Of all, those that took longer than `reservationTtl`, and so were charged before they had ended. */
-    outlived: Schema.Int
+    delayed: Schema.Int
   }),
   refusals: Schema.Array(Schema.Struct({ error: Schema.String, quota: Schema.String, calls: Schema.Int })),
   failures: Schema.Array(Schema.Struct({ error: Schema.String, calls: Schema.Int })),

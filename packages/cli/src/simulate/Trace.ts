@@ -8,7 +8,8 @@ import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
 import * as CliError from "effect/cli/CliError"
 import { exitCodes } from "../exitCodes.ts"
-import { type Format, open, type Opened, type Row } from "./traceFormats.ts"
+import { type Format, open, type Opened } from "./traceFormats.ts"
+import type { Row } from "./traceRow.ts"
 
 /** One call of the trace. `at` is its virtual arrival, in milliseconds since 1970; `index` its place in time, from 0. */
 export interface TraceRequest extends Omit<Row, "timestamp"> {

@@ -1,5 +1,6 @@
 /** The report as a person reads it. No colours and no wall-clock time: the same seed gives the same bytes. */
-import * as Array from "effect/Array"
+import { clock, count, millis, money, percent } from "./amounts.ts"
+import { bar, section, table } from "./layout.ts"
 import type { Limit, Report } from "./Report.ts"
 
 export const toText = (report: Report): string =>
@@ -33,8 +34,9 @@ const calls = ({ calls }: Report): string => {
     percent(amount / calls.total),
     bar(amount / calls.total)
   ]
-  return section("calls", [
-    ...table(
+  return section(
+    "calls",
+    table(
       [
         row("answered", calls.answered),
         row("refused", calls.refused),
@@ -43,11 +45,8 @@ const calls = ({ calls }: Report): string => {
         row("had to wait", calls.delayed)
       ],
       "lrrl"
-    ),
-    ...(calls.outlived === 0
-      ? []
-      : [`${count(calls.outlived)} took longer than reservationTtl and were charged before they had ended`])
-  ])
+    )
+  )
 }
 
 const refusals = ({ failures, refusals }: Report): string =>
@@ -104,29 +103,42 @@ const usage = ({ usage: { actual, estimate, overruns } }: Report): string =>
     ...(overruns === 0 ? [] : [`${count(overruns)} calls took more than was reserved for them`])
   ])
 
-const limits = ({ limits }: Report): string =>
-  limits.length === 0
-    ? section("limits", ["none"])
-    : section(
-        "limits, and the fullest span of each window",
-        table(
-          [
-            ["", "taken in all", "limit", "fullest span", "of limit", "", ""],
-            ...limits.map((limit) => [
-              `${limit.quota}${limit.per === "everyone" ? "" : ` of each ${limit.per}`}`,
-              amount(limit, limit.total),
-              amount(limit, limit.worst.limit),
-              amount(limit, limit.worst.amount),
-              percent(limit.worst.share),
-              bar(limit.worst.share),
-              limit.worst.amount === 0
-                ? ""
-                : `${clock(limit.worst.at)}${limit.per === "everyone" ? "" : ` ${limit.worst.subject}`}`
-            ])
-          ],
-          "lrrrrll"
-        )
-      )
+const limits = ({ limits }: Report): string => {
+  if (limits.length === 0) return section("limits", ["none"])
+  const overrun = limits.filter(({ passed }) => passed === "byOverruns")
+  return section("limits, and the fullest span of each window", [
+    ...table(
+      [
+        ["", "taken in all", "limit", "fullest span", "of limit", "", ""],
+        ...limits.map((limit) => [
+          nameOf(limit) + (limit.mode === "watched" ? ", watched" : ""),
+          amount(limit, limit.total),
+          amount(limit, limit.worst.limit),
+          amount(limit, limit.worst.amount),
+          percent(limit.worst.share),
+          bar(limit.worst.share),
+          limit.worst.amount === 0
+            ? ""
+            : `${clock(limit.worst.at)}${limit.per === "everyone" ? "" : ` ${limit.worst.subject}`}`
+        ])
+      ],
+      "lrrrrll"
+    ),
+    ...(limits.some(({ mode }) => mode === "watched")
+      ? ["watched: the budget is in shadow mode and refuses nothing; above 100 % is what it would not have let pass"]
+      : []),
+    ...(overrun.length === 0
+      ? []
+      : [
+          `passed because calls took more than was reserved for them: ${overrun
+            .map((limit) => `${nameOf(limit)} by ${amount(limit, limit.worst.amount - limit.worst.limit)}`)
+            .join(", ")}`
+        ])
+  ])
+}
+
+const nameOf = ({ per, quota }: Limit): string => `${quota}${per === "everyone" ? "" : ` of each ${per}`}`
+const amount = ({ unit }: Limit, value: number): string => (unit === "cost" ? money(value) : count(value))
 
 const mostAlerts = 15
 
@@ -146,44 +158,4 @@ const alerts = ({ alerts: { counts, rows } }: Report): string => {
     ),
     ...(more > 0 ? [`and ${count(more)} more of other quotas and subjects`] : [])
   ])
-}
-
-// ---- words and columns ----
-
-const section = (title: string, lines: ReadonlyArray<string>): string =>
-  [title, ...lines.map((line) => `  ${line}`)].join("\n")
-
-/** Columns, aligned left or right as `sides` says. */
-const table = (rows: ReadonlyArray<ReadonlyArray<string>>, sides: string): ReadonlyArray<string> => {
-  const widths = Array.makeBy(sides.length, (column) => Math.max(0, ...rows.map((row) => row[column]?.length ?? 0)))
-  return rows.map((row) =>
-    row
-      .map((cell, column) =>
-        sides[column] === "r" ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0)
-      )
-      .join("  ")
-      .trimEnd()
-  )
-}
-
-const count = (value: number): string => value.toLocaleString("en-US")
-const percent = (share: number): string => `${(share * 100).toFixed(1)} %`
-const money = (nanos: number): string => `$${(nanos / 1e9).toFixed(nanos === 0 || nanos >= 1e8 ? 2 : 6)}`
-const amount = ({ unit }: Limit, value: number): string => (unit === "cost" ? money(value) : count(value))
-
-const millis = (value: number): string =>
-  value < 1000
-    ? `${value} ms`
-    : value < 600_000
-      ? `${(value / 1000).toFixed(1)} s`
-      : value < 7_200_000
-        ? `${(value / 60_000).toFixed(1)} min`
-        : `${(value / 3_600_000).toFixed(1)} h`
-
-const clock = (iso: string, from = 11): string => iso.slice(from, 19).replace("T", " ")
-
-const barWidth = 20
-const bar = (share: number): string => {
-  const eighths = Math.round(Math.min(1, Math.max(0, share)) * barWidth * 8)
-  return "█".repeat(Math.floor(eighths / 8)) + (eighths % 8 === 0 ? "" : (" ▏▎▍▌▋▊▉"[eighths % 8] ?? ""))
 }

@@ -3,13 +3,16 @@ import { measure } from "./limits.ts"
 import { percentiles, type Report } from "./Report.ts"
 
 /** Counts what a replay gave, and checks that each call is in it once and that no limit was passed. */
-export const summarize = ({ alerts, calls, policy, seed, trace }: Replay): Report => {
+export const summarize = (replay: Replay): Report => {
+  const { alerts, calls, policy, seed, trace } = replay
   const first = trace.requests[0]?.at ?? 0
   const of = <Tag extends Outcome["_tag"]>(tag: Tag) => calls.filter(({ outcome }) => outcome._tag === tag)
   const answered = of("Answered")
   const reached = calls.filter(({ attempts }) => attempts.length > 0)
-  const limits = measure(policy, calls)
-  const overruns = answered.filter(({ actual, estimate }) => actual.tokens > estimate.tokens).length
+  const limits = measure(replay)
+  const overruns = answered.filter(
+    ({ actual, estimate }) => actual.tokens > estimate.tokens || actual.cost > estimate.cost
+  ).length
   return {
     trace: {
       source: trace.source,
@@ -28,8 +31,7 @@ export const summarize = ({ alerts, calls, policy, seed, trace }: Replay): Repor
       answered: answered.length,
       refused: of("Refused").length,
       failed: of("Failed").length,
-      delayed: reached.filter((call) => turnWait(call) > 0).length,
-      outlived: calls.filter(({ endedAt, expiresAt, settled }) => settled !== undefined && endedAt > expiresAt).length
+      delayed: reached.filter((call) => turnWait(call) > 0).length
     },
     refusals: counted(calls.flatMap(({ outcome }) => (outcome._tag === "Refused" ? [outcome] : []))).map(
       ([{ error, quota }, calls]) => ({ error, quota, calls })
@@ -56,9 +58,8 @@ export const summarize = ({ alerts, calls, policy, seed, trace }: Replay): Repor
       ...counted(calls.flatMap(({ outcome }) => (outcome._tag === "Broken" ? [outcome.error] : []))).map(
         ([error, times]) => `${times} calls broke: ${error}`
       ),
-      // A call that took more than was reserved has happened: it is booked in full and may pass a limit.
-      ...(overruns > 0 ? [] : limits)
-        .filter(({ worst }) => worst.share > 1)
+      ...limits
+        .filter(({ passed }) => passed === "broken")
         .map(
           ({ per, quota, worst }) =>
             `${quota} of ${per === "everyone" ? per : `${per} ${worst.subject}`}: ${worst.amount} of ${worst.limit} at ${worst.at}`
@@ -70,7 +71,8 @@ export const summarize = ({ alerts, calls, policy, seed, trace }: Replay): Repor
 const alertRows = (alerts: Replay["alerts"]): Report["alerts"]["rows"] =>
   [
     ...Map.groupBy(alerts, ({ _tag, quota, subject, threshold }) =>
-      JSON.stringify([_tag, quota, subject, threshold])
+      // An overrun's threshold is what was reserved: another for each call.
+      JSON.stringify([_tag, quota, subject, _tag === "Overrun" ? "" : threshold])
     ).values()
   ].flatMap((group) => {
     const [first] = group

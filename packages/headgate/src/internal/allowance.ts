@@ -1,9 +1,9 @@
 import * as Context from "effect/Context"
 import * as Quota from "../Quota.ts"
-import type { Usage } from "../Usage.ts"
+import { type Usage, zero } from "../Usage.ts"
 import * as Window from "../Window.ts"
 import { Ledger } from "./ledger.ts"
-import type { Account, Hold, Refused, Reserve } from "./verbs.ts"
+import type { Account, Conflict, Hold, Refused, Reserve } from "./verbs.ts"
 
 /**
  * An amount that everything inside an effect draws on, beside the budgets. It lives in this process, as the effect does,
@@ -45,20 +45,29 @@ export interface Draw {
 /** Holds on an allowance and all around it, or on none of them. */
 export const draw = (
   innermost: Allowance | undefined,
-  command: Omit<Reserve, "accounts" | "id">,
+  command: Omit<Reserve, "accounts">,
   now: number
-): ReadonlyArray<Draw> | Refused => {
+): ReadonlyArray<Draw> | Refused | Conflict => {
   const draws: Array<Draw> = []
   for (let allowance = innermost; allowance !== undefined; allowance = allowance.parent) {
-    const hold = allowance.ledger.reserve({ ...command, accounts: allowance.accounts, id: undefined }, now)
-    if (hold._tag === "Hold") {
-      draws.push({ allowance, hold })
-    } else if (hold._tag === "Refused") {
-      release(draws, now)
+    const hold = allowance.ledger.reserve({ ...command, accounts: allowance.accounts }, now)
+    if (hold._tag !== "Hold") {
+      cancel(draws, now)
       return hold
     }
+    draws.push({ allowance, hold })
   }
   return draws
+}
+
+/** Undoes draws for a call that was refused elsewhere. */
+export const cancel = (draws: ReadonlyArray<Draw>, now: number): void => {
+  for (const { allowance, hold } of draws) allowance.ledger.cancel(hold, now)
+}
+
+/** Starts their time to live anew. */
+export const renew = (draws: ReadonlyArray<Draw>, now: number): void => {
+  for (const { allowance, hold } of draws) allowance.ledger.extend(hold, zero, 0, now)
 }
 
 export const settle = (draws: ReadonlyArray<Draw>, actual: Usage, now: number): void => {

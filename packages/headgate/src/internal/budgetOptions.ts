@@ -11,7 +11,7 @@ import { limitOf, makeRules, millisOf, named, type PerRequest, type Rules, share
  * @since 0.1.0
  */
 export interface Limits {
-  /** Most tokens that one call may ask for. */
+  /** Most tokens that one call may ask for. A refusal is an error and a metric, but no alert. */
   readonly maxTokensPerRequest?: number | undefined
   /** Most tokens in any span of a minute. */
   readonly maxTokensPerMinute?: number | undefined

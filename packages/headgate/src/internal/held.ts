@@ -48,6 +48,10 @@ export class Held implements Reservation {
     this.ttl = ttl
   }
 
+  get allDraws(): ReadonlyArray<Draw> {
+    return this.extraDraws.length === 0 ? this.draws : [...this.draws, ...this.extraDraws]
+  }
+
   toJSON(): Reservation {
     const { estimate, id, subject, ttl } = this
     return { id, subject, estimate, ttl }

@@ -77,35 +77,39 @@ export class Ledger {
     return entry
   }
 
-  /** Holds `more` on the accounts of an open hold and starts its time to live anew. `step` grows with each extension. */
+  /**
+   * Holds `more` on the accounts of an open hold and starts its time to live anew. `step` grows with each extension; one
+   * by nothing only renews, whatever its step.
+   */
   extend(hold: Hold, more: Usage.Usage, step: number, clock: number): Booked | Refused | Conflict {
     const now = this.at(clock)
     if (!(hold instanceof Entry)) return foreign
     const entry = hold
-    if (step < entry.extensions) {
+    const renewal = sameUsage(more, Usage.zero)
+    if (!renewal && step < entry.extensions) {
       return step < entry.extensions - 1 || sameUsage(entry.lastExtension!, more)
         ? { _tag: "Booked", reserved: entry.usage, repeated: true, alerts: noAlerts }
         : conflict("extended by the same usage", "extended by another")
     }
     if (entry.ended !== undefined) return conflict("open", "ended")
     if (entry.state !== "held") return conflict("open", "expired")
-    const states = entry.claims.map((claim) => claim.account)
-    // A throttle is for new calls: one that was admitted goes on if what it asks for fits.
-    for (const state of states) {
-      if (!entry.forced && !this.fits(state, more, now, entry)) return this.refuse(states, more, now, entry)
-    }
-    for (const state of states) {
-      const counters = state.book.counters
-      for (let index = 0; index < counters.length; index++) {
-        const counter = counters[index]!
-        if (!counter.concurrency) state.cells[index]!.held += counter.amount(more)
+    if (!renewal) {
+      const states = entry.claims.map((claim) => claim.account)
+      // A throttle is for new calls: one that was admitted goes on if what it asks for fits.
+      for (const state of states) {
+        if (!entry.forced && !this.fits(state, more, now, entry)) return this.refuse(states, more, now, entry)
       }
+      for (const state of states) {
+        for (const [index, counter] of state.book.counters.entries()) {
+          if (!counter.concurrency) state.cells[index]!.held += counter.amount(more)
+        }
+      }
+      entry.extensions = step + 1
+      entry.lastExtension = more
     }
     this.holds.remove(entry)
     entry.usage = Usage.sum(entry.usage, more)
     entry.expiresAt = now + entry.ttl
-    entry.extensions = step + 1
-    entry.lastExtension = more
     this.holds.add(entry)
     return { _tag: "Booked", reserved: entry.usage, repeated: false, alerts: noAlerts }
   }
@@ -141,6 +145,12 @@ export class Ledger {
       this.move(entry, undefined, now, undefined)
     }
     return { _tag: "Booked", reserved: entry.usage, repeated, alerts: noAlerts }
+  }
+
+  /** Undoes a reservation that came to nothing elsewhere: gives everything back, and forgets its id. */
+  cancel(hold: Hold, clock: number): void {
+    this.release(hold, clock)
+    this.named.delete(hold.id)
   }
 
   /** Books what was never reserved. */
@@ -416,8 +426,8 @@ const sameRecord = (known: BookedRecord, accounts: ReadonlyArray<Account>, usage
     (account, index) => account.value === accounts[index]!.value && account.plan.id === accounts[index]!.plan.id
   )
 
-const sameReserve = (known: BookedRecord, command: Reserve): boolean =>
-  sameRecord(known, command.accounts, command.usage)
+const sameReserve = (known: BookedRecord | Reserve, command: Reserve): boolean =>
+  sameRecord(known, command.accounts, command.usage) && "onExpiry" in known && known.onExpiry === command.onExpiry
 
 /** What a usage asks of a counter. One call under way stays one, however often it is extended. */
 const requested = (counter: Counter, usage: Usage.Usage, extending: Entry | undefined): number =>

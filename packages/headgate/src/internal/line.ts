@@ -99,3 +99,14 @@ export class Lines {
     for (const account of accounts) this.lines.get(keyOf(account))?.first?.call()
   }
 }
+
+const known = new WeakMap<object, Map<string, Lines>>()
+
+/** The lines of all rate limiters of one name on one store: they wait for the same places, and wake each other. */
+export const linesOf = (store: object, name: string): Lines => {
+  let named = known.get(store)
+  if (named === undefined) known.set(store, (named = new Map()))
+  let lines = named.get(name)
+  if (lines === undefined) named.set(name, (lines = new Lines()))
+  return lines
+}

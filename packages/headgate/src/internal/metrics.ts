@@ -65,6 +65,6 @@ export const estimateRatio = Metric.histogram("headgate_estimate_ratio", {
 })
 
 export const storeErrors = Metric.counter("headgate_store_errors", {
-  description: "Calls let through, or settlements put off, because the store failed",
+  description: "Calls let through because the store failed",
   incremental: true
 })

@@ -65,7 +65,8 @@ const httpDate = /^(mon|tue|wed|thu|fri|sat|sun)[a-z]*,? [\w :-]*\d\d:\d\d:\d\d[
 const parseRetryAfter = (text: string, now: number): number | undefined => {
   const trimmed = text.trim()
   if (/^\d+(\.\d+)?$/.test(trimmed)) return Number(trimmed) * 1000
-  const date = httpDate.test(trimmed) ? Date.parse(trimmed) : NaN
+  // All HTTP dates are in GMT; the asctime form does not say so.
+  const date = httpDate.test(trimmed) ? Date.parse(/gmt$/i.test(trimmed) ? trimmed : `${trimmed} GMT`) : NaN
   return Number.isNaN(date) ? undefined : Math.max(0, date - now)
 }
 

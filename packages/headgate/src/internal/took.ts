@@ -27,7 +27,7 @@ export const tookOf = <A, E>(
     Effect.suspend(() => {
       const said = sayOf(exit, estimate, reading)
       if (said === undefined || said === estimate) return Exit.succeed(said as Usage.Usage | undefined)
-      const checked = checkUsage(said, 1)
+      const checked = checkUsage(said, estimate.requests)
       return checked instanceof InvalidUsage ? Exit.fail(checked) : Exit.succeed(checked)
     }),
     (cause) => Effect.as(Effect.logWarning("Charged the estimate instead of an invalid actual usage", cause), estimate)

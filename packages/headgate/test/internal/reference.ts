@@ -26,7 +26,7 @@ export class Reference {
 
   reserve(command: QuotaStore.Reserve, clock: number): Answer {
     this.advance(clock)
-    const content = [command.accounts.map(({ plan, value }) => [plan.id, value]), command.usage]
+    const content = [command.accounts.map(({ plan, value }) => [plan.id, value]), command.usage, command.onExpiry]
     const known = command.id === undefined ? undefined : this.ids.get(command.id)
     if (known !== undefined) {
       return same(known.content, content) && known.hold !== undefined
@@ -57,19 +57,20 @@ export class Reference {
 
   extend(hold: Hold, more: Usage.Usage, step: number, clock: number): Answer {
     this.advance(clock)
-    const known = hold.extended.get(step)
+    const renewal = Object.values(more).every((amount) => amount === 0)
+    const known = renewal ? undefined : hold.extended.get(step)
     if (known !== undefined) {
       return same(known, more)
         ? { tag: "Booked", reserved: hold.usage, repeated: true, alerts: [] }
         : { tag: "Conflict" }
     }
     if (hold.ended !== undefined || hold.state !== "held") return { tag: "Conflict" }
-    const refusal = hold.command.mode === "force" ? undefined : this.judge(hold.accounts, more, hold)
+    const refusal = renewal || hold.command.mode === "force" ? undefined : this.judge(hold.accounts, more, hold)
     if (refusal !== undefined) return refusal
     const sum = Object.entries(more).map(([field, amount]) => [field, amount + Reflect.get(hold.usage, field)])
     hold.usage = Object.fromEntries(sum)
     hold.expiresAt = this.now + hold.command.ttl
-    hold.extended.set(step, more)
+    if (!renewal) hold.extended.set(step, more)
     return { tag: "Booked", reserved: hold.usage, repeated: false, alerts: [] }
   }
 

@@ -1,0 +1,54 @@
+/**
+ * Which quotas a replay's services keep, and for whom: what they themselves ask their store about when they are asked for
+ * their status. No option of a policy is read a second time.
+ */
+import * as Effect from "effect/Effect"
+import { Budget, type QuotaStore, RateLimiter, type Subject } from "headgate"
+
+export interface Accounts {
+  readonly budget: ReadonlyArray<QuotaStore.Account>
+  readonly rateLimiter: ReadonlyArray<QuotaStore.Account>
+}
+
+export interface Observed {
+  /** The store to build the services on. */
+  readonly store: QuotaStore.Service
+  /** Asks the services that were built on it. */
+  readonly accountsOf: (
+    subjects: ReadonlyArray<Subject.Subject>
+  ) => Effect.Effect<Accounts, never, Budget.Budget | RateLimiter.RateLimiter>
+}
+
+/** A store that is as `store`, and sees whose counters it is asked for. */
+export const observe = (store: QuotaStore.Service): Observed => {
+  let asked: ReadonlyArray<QuotaStore.Account> = []
+  const askedBy = <E>(status: Effect.Effect<unknown, E>): Effect.Effect<ReadonlyArray<QuotaStore.Account>> =>
+    Effect.suspend(() => {
+      asked = []
+      return Effect.map(Effect.orDie(status), () => asked)
+    })
+  return {
+    store: {
+      ...store,
+      status: (accounts) =>
+        Effect.suspend(() => {
+          asked = accounts
+          return store.status(accounts)
+        })
+    },
+    accountsOf: Effect.fnUntraced(function* (subjects) {
+      const budget = yield* Budget.Budget
+      const limiter = yield* RateLimiter.RateLimiter
+      return {
+        budget: distinct(yield* Effect.forEach(subjects, (subject) => askedBy(budget.status(subject)))),
+        rateLimiter: distinct(yield* Effect.forEach(subjects, (subject) => askedBy(limiter.status(subject))))
+      }
+    })
+  }
+}
+
+/** Each account once, those of a plan together. */
+const distinct = (accounts: ReadonlyArray<ReadonlyArray<QuotaStore.Account>>): ReadonlyArray<QuotaStore.Account> =>
+  [...Map.groupBy(accounts.flat(), ({ plan }) => plan).values()].flatMap((ofPlan) => [
+    ...new Map(ofPlan.map((account) => [account.value, account])).values()
+  ])
