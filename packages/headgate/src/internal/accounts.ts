@@ -1,8 +1,7 @@
 import * as Duration from "effect/Duration"
 import type { Alert } from "../Alert.ts"
 import type { Usage } from "../Usage.ts"
-import { concurrencyWindow } from "./alarms.ts"
-import { advance, Cell, type Counter, makeCounter, type Pending } from "./cell.ts"
+import { advance, Cell, concurrencyWindow, type Counter, makeCounter, type Pending } from "./cell.ts"
 import type { Account, Hold, Plan, Reserve } from "./verbs.ts"
 import { timeToDrain } from "./windows.ts"
 

@@ -2,10 +2,7 @@ import type { Alert } from "../Alert.ts"
 import type { Usage } from "../Usage.ts"
 import type { AccountState, Entry } from "./accounts.ts"
 import { makeAlert } from "./alerts.ts"
-import type { Cell, Counter } from "./cell.ts"
-
-/** What passes for the window of concurrency, which has none: that its limit was hit is told once a minute. */
-export const concurrencyWindow = 60_000
+import { type Cell, concurrencyWindow, type Counter } from "./cell.ts"
 
 /** When the window in which an alert fired is over. */
 const overAt = ({ concurrency, drain, slots }: Counter, fired: number): number => {

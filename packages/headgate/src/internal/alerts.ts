@@ -23,7 +23,7 @@ const messageOf = (
     case "ThresholdReached":
       return `${percent(current)} of ${show(quota.limit)} used`
     case "LimitHit":
-      return `refused: it would have brought it to ${percent(current)} of ${show(quota.limit)}`
+      return `a call would have brought it to ${percent(current)} of ${show(quota.limit)}`
     case "Throttled":
       return `throttled after a call that would have brought it to ${percent(current)} of ${show(quota.limit)}`
     case "Overrun":

@@ -3,6 +3,9 @@ import type { Quota } from "../Quota.ts"
 import type { Usage } from "../Usage.ts"
 import { type Drain, drained, type Slots, slotsOf, timeToDrain } from "./windows.ts"
 
+/** What passes for the window of concurrency, which has none: that its limit was hit is told once a minute. */
+export const concurrencyWindow = 60_000
+
 /** A quota, prepared for counting. */
 export interface Counter {
   readonly quota: Quota
