@@ -114,10 +114,14 @@ const isStable = (specifier: string): boolean => {
   return stable.get(name) === true
 }
 
+/** What the area of an adapter cannot be used without: `SqlClient.make` asks for `Reactivity`. */
+const companions: Readonly<Record<string, string>> = { sql: "effect/reactivity" }
+
 const areaViolation = (adapter: string, imports: ReadonlyArray<Import>): ReadonlyArray<string> => {
   const areas = new Set(
     imports.filter(({ from }) => roomOf(from) === adapter).flatMap(({ to }) => /^effect\/[a-z][^/]*/.exec(to) ?? [])
   )
+  areas.delete(companions[adapter] ?? "")
   return areas.size <= 1 ? [] : [`${adapter} imports more than one area: ${[...areas].join(", ")}`]
 }
 

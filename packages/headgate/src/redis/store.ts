@@ -1,0 +1,363 @@
+import * as Clock from "effect/Clock"
+import * as Data from "effect/Data"
+import * as DateTime from "effect/DateTime"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Redis from "effect/persistence/Redis"
+import type * as Scope from "effect/Scope"
+import * as Alerts from "../Alerts.ts"
+import { StoreError } from "../Errors.ts"
+import { millisOf } from "../internal/plans.ts"
+import type { Account, Booked, Conflict, Hold, Plan } from "../internal/verbs.ts"
+import type * as QuotaStore from "../QuotaStore.ts"
+import * as Usage from "../Usage.ts"
+import { makeDeadlines, NoAnswer } from "./deadlines.ts"
+import { describe, digest, periods, prepare } from "./plans.ts"
+import * as replies from "./replies.ts"
+import { source } from "./script.ts"
+
+/** As `RedisQuotaStore.Options` says, and for tests where the script takes the time from. */
+export interface StoreOptions {
+  readonly prefix?: string | undefined
+  readonly timeout?: Duration.Input | undefined
+  readonly rememberIds?: Duration.Input | undefined
+  readonly wait?: { readonly replicas: number; readonly timeout: Duration.Input } | undefined
+  readonly clock?: "server" | "key" | undefined
+}
+
+type Reply = ReadonlyArray<number | string>
+
+/** What belongs to a verb. */
+type More = readonly [Part, Part, Part, Part, Part]
+type Part = string | number
+
+const none: More = ["", "", "", "", ""]
+
+/** A hold with what the other verbs need to find it again. */
+class RedisHold implements Hold {
+  readonly _tag = "Hold"
+  readonly id: string
+  readonly alerts: Hold["alerts"]
+  readonly accounts: ReadonlyArray<Account>
+  readonly store: string
+  readonly ttl: number
+  readonly keep: number
+  /** By the store's time; a hold that the store does not know before then was lost with the store. */
+  forgottenAt: number
+
+  constructor(
+    id: string,
+    alerts: Hold["alerts"],
+    accounts: ReadonlyArray<Account>,
+    store: string,
+    ttl: number,
+    keep: number,
+    forgottenAt: number
+  ) {
+    this.id = id
+    this.alerts = alerts
+    this.accounts = accounts
+    this.store = store
+    this.ttl = ttl
+    this.keep = keep
+    this.forgottenAt = forgottenAt
+  }
+}
+
+/** How long a hold that has ended is known at least, so that a verb that is sent again finds it. */
+const shortMemory = 60_000
+
+const foreign: Conflict = { _tag: "Conflict", bound: "made by this store", state: "a hold of another" }
+
+/** Errors that a server says while it cannot answer yet. They pass by themselves. */
+const passing = /^(LOADING|TRYAGAIN|CLUSTERDOWN|MASTERDOWN)\b/
+
+const textOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause))
+
+/** An answer of the server, which begins with its code, is a refusal to run the script: nothing was applied. */
+const isAnswer = (text: string): boolean => /^-?[A-Z]{3,}[A-Z_]* /.test(text)
+
+const prefixOf = (prefix: string): string => {
+  if (/^[^{}]{1,128}$/.test(prefix)) return prefix
+  throw new RangeError(
+    `RedisQuotaStore: prefix must be 1 to 128 characters without braces, got ${JSON.stringify(prefix.slice(0, 64))}`
+  )
+}
+
+const replicasOf = (replicas: number): number => {
+  if (Number.isSafeInteger(replicas) && replicas >= 1 && replicas <= 100) return replicas
+  throw new RangeError(`RedisQuotaStore: wait.replicas must be a whole number from 1 to 100, got ${replicas}`)
+}
+
+/** Text that stays apart from any other in UTF-8, where lone surrogates do not. */
+const keyText = (text: string): string => (text.isWellFormed() ? text : JSON.stringify(text))
+
+/** Makes the store, or throws a `RangeError` on options out of bounds. */
+export const makeStore = (
+  options: StoreOptions
+): Effect.Effect<QuotaStore.Service, never, Redis.Redis | Alerts.Alerts | Scope.Scope> => {
+  const prefix = prefixOf(options.prefix ?? "headgate")
+  const timeout = millisOf("RedisQuotaStore: timeout", options.timeout ?? "1 second")
+  const rememberIds = millisOf("RedisQuotaStore: rememberIds", options.rememberIds ?? "1 day")
+  const wait = options.wait && {
+    replicas: String(replicasOf(options.wait.replicas)),
+    timeout: String(millisOf("RedisQuotaStore: wait.timeout", options.wait.timeout))
+  }
+  const tag = `{${prefix}}:`
+  const storeKey = `${tag}store`
+
+  const script = Redis.script(
+    (keys: ReadonlyArray<string>, args: ReadonlyArray<string | number>) => [...keys, ...args],
+    { lua: source(options.clock ?? "server"), numberOfKeys: (keys) => keys.length }
+  ).withReturnType<Reply>()
+
+  return Effect.gen(function* () {
+    const redis = yield* Redis.Redis
+    const alerts = yield* Alerts.Alerts
+    const scope = yield* Effect.scope
+    // Ids must differ between processes even where a test has given all of them one seed.
+    const instance = crypto.randomUUID()
+    let ids = 0
+    const nextId = (): string => `${instance}-${ids++}`
+
+    /** What is known of the store: its epoch, its time, and how often it has lost something. */
+    const store = { epoch: "", now: NaN, seen: 0, losses: 0 }
+
+    const keysOf = (accounts: ReadonlyArray<Account>): ReadonlyArray<string> => {
+      const keys: Array<string> = []
+      for (const { plan, value } of accounts) {
+        const name = `${keyText(prepare(plan).name)}:${keyText(value)}`
+        keys.push(`${tag}account:${name}`, `${tag}open:${name}`)
+      }
+      return keys
+    }
+
+    const holdKey = (id: string): string => `${tag}hold:${keyText(id)}`
+
+    const evaluate = redis.eval(script)
+    const deadlines = yield* makeDeadlines
+
+    const evaluateAndWait = (keys: ReadonlyArray<string>, args: ReadonlyArray<string | number>) =>
+      Effect.scoped(
+        Effect.flatMap(redis.reserve, (connection) =>
+          Effect.flatMap(connection.eval(script)(keys, args), (reply) =>
+            Effect.flatMap(connection.send<number>("WAIT", wait!.replicas, wait!.timeout), (acknowledged) =>
+              acknowledged >= Number(wait!.replicas)
+                ? Effect.succeed(reply)
+                : Effect.fail(new TooFewReplicas({ acknowledged, wanted: wait!.replicas }))
+            )
+          )
+        )
+      )
+
+    /** Tells once that the store is not what it was: another epoch, or a time before one that it had told. */
+    const noteLoss = (reply: Reply, seen: number, losses: number): Effect.Effect<void> | undefined => {
+      const [, now, epoch, last] = reply as [number, number, string, number]
+      store.now = now
+      const other = epoch !== "" && store.epoch !== "" && epoch !== store.epoch
+      const older = last < seen
+      if (epoch !== "") store.epoch = epoch
+      if ((!other && !older) || losses !== store.losses) {
+        store.seen = Math.max(store.seen, last)
+        return undefined
+      }
+      store.losses++
+      store.seen = last
+      return alerts.publish({
+        _tag: "StoreDegraded",
+        message: other
+          ? "Redis has lost what it knew: it was flushed, or another server took over without its data"
+          : `Redis has lost the last ${seen - last} ms of what it knew: it was restarted or a replica took over`,
+        quota: "RedisQuotaStore",
+        subject: {},
+        threshold: 0,
+        current: 0,
+        timestamp: DateTime.makeUnsafe(now)
+      })
+    }
+
+    /**
+     * Sends one verb. It cannot be interrupted once sent, and ends within the timeout whatever the store does.
+     */
+    const send = (
+      operation: string,
+      verb: string,
+      holdKey: string,
+      accounts: ReadonlyArray<Account>,
+      usage: Usage.Usage,
+      content: string,
+      more: More
+    ): Effect.Effect<Reply, StoreError> =>
+      Effect.uninterruptible(
+        Effect.withFiber((fiber) => {
+          const clock = fiber.getRef(Clock.Clock)
+          const start = clock.currentTimeNanosUnsafe()
+          const left = () => timeout - Number(clock.currentTimeNanosUnsafe() - start) / 1e6
+          const keys = [storeKey, holdKey, ...keysOf(accounts)]
+          const plans = describe(accounts.map(({ plan }) => plan))
+          const heads = accounts.flatMap(({ plan }) => prepare(plan).head)
+          let unknown = false
+          let attempts = 0
+          let until = 0
+
+          const fail = (cause: unknown) =>
+            Effect.fail(new StoreError({ operation, outcome: unknown ? "unknown" : "notApplied", cause }))
+
+          const again = (cause: unknown): Effect.Effect<Reply, StoreError> => {
+            const pause = Math.min(5 * 2 ** attempts, 100)
+            return left() > pause ? Effect.flatMap(Effect.sleep(pause), () => attempt) : fail(cause)
+          }
+
+          const attempt: Effect.Effect<Reply, StoreError> = Effect.suspend(() => {
+            const hint = Number.isNaN(store.now) ? clock.currentTimeMillisUnsafe() : store.now
+            const { losses, seen } = store
+            const args = [
+              verb,
+              plans,
+              periods(accounts, hint, until),
+              instance,
+              replies.usageText(usage),
+              content,
+              attempts++ > 0 ? 1 : 0,
+              ...more,
+              ...heads
+            ]
+            const sent = wait === undefined || verb === "status" ? evaluate(keys, args) : evaluateAndWait(keys, args)
+            // Half of the time for the first one: its answer may be lost without a word.
+            const patience = attempts === 1 ? timeout / 2 : left()
+            return Effect.matchEffect(deadlines.within(sent, clock, patience), {
+              onFailure: (error) => {
+                if (error instanceof TooFewReplicas || error instanceof NoAnswer) unknown = true
+                if (error instanceof NoAnswer) return left() > 1 ? attempt : fail(new NoAnswer({ millis: timeout }))
+                if (error instanceof TooFewReplicas) return fail(error)
+                const text = textOf(error.cause)
+                if (!isAnswer(text)) unknown = true
+                return isAnswer(text) && !passing.test(text) ? fail(error.cause) : again(error.cause)
+              },
+              onSuccess: (reply): Effect.Effect<Reply, StoreError> => {
+                const loss = noteLoss(reply, seen, losses)
+                if (reply[0] === replies.more) {
+                  until = Number(reply[4])
+                  return left() > 1 ? attempt : fail(new NoAnswer({ millis: timeout }))
+                }
+                return loss === undefined ? Exit.succeed(reply) : Effect.as(loss, reply)
+              }
+            })
+          })
+          return attempt
+        })
+      )
+
+    const contentOf = (
+      id: string | undefined,
+      accounts: ReadonlyArray<Account>,
+      usage: Usage.Usage,
+      onExpiry: string
+    ): string => {
+      if (id === undefined) return ""
+      const text = [replies.usageText(usage), onExpiry, ...keysOf(accounts)].join("\n")
+      return `${digest(text)}${digest(`.${text}`)}`
+    }
+
+    const keepOf = (id: string | undefined, ttl: number): number =>
+      Math.max(2 * ttl, shortMemory, id === undefined ? 0 : rememberIds)
+
+    const ofOurs = <A>(
+      hold: Hold,
+      f: (hold: RedisHold) => Effect.Effect<A, StoreError>
+    ): Effect.Effect<A | Conflict, StoreError> =>
+      hold instanceof RedisHold && hold.store === prefix ? f(hold) : Exit.succeed(foreign)
+
+    const end = (operation: "settle" | "release", hold: RedisHold, usage: Usage.Usage) =>
+      Effect.map(
+        send(`QuotaStore.${operation}`, operation, holdKey(hold.id), hold.accounts, usage, "", [
+          hold.forgottenAt,
+          hold.keep,
+          "",
+          "",
+          ""
+        ]),
+        (reply) => replies.booked(reply, hold.accounts)
+      )
+
+    /** Nobody will ever know of this hold, so nobody would end it. It is released as soon as the store answers. */
+    const abandon = (hold: RedisHold) =>
+      end("release", hold, Usage.zero).pipe(
+        Effect.catch((error) => Effect.andThen(Effect.sleep(timeout), Effect.fail(error))),
+        Effect.retry({ times: 60 }),
+        Effect.ignore,
+        Effect.interruptible,
+        Effect.forkIn(scope)
+      )
+
+    const service: QuotaStore.Service = {
+      reserve: (command) =>
+        Effect.suspend(() => {
+          const { accounts, book, id, mode, onExpiry, ttl, usage } = command
+          const keep = keepOf(id, ttl)
+          const known = id ?? nextId()
+          const content = contentOf(id, accounts, usage, onExpiry)
+          const more = [ttl, onExpiry, book, mode, keep] as const
+          return send("QuotaStore.reserve", "reserve", holdKey(known), accounts, usage, content, more).pipe(
+            Effect.map((reply) => {
+              if (reply[0] === replies.conflict) return replies.conflictOf(reply, known)
+              if (reply[0] === replies.refused) return replies.refusedOf(reply, accounts)
+              const told = replies.alertsOf(reply, reply[5], accounts)
+              return new RedisHold(known, told, accounts, prefix, ttl, keep, Number(reply[4]))
+            }),
+            Effect.tapError((error) =>
+              id === undefined && mode !== "ask" && error.outcome === "unknown"
+                ? abandon(new RedisHold(known, [], accounts, prefix, ttl, keep, Number.MAX_SAFE_INTEGER))
+                : Effect.void
+            )
+          )
+        }),
+      extend: (hold, more, step) =>
+        ofOurs(hold, (hold) =>
+          Effect.map(
+            send("QuotaStore.extend", "extend", holdKey(hold.id), hold.accounts, more, "", [step, "", "", "", ""]),
+            (reply) => {
+              if (reply[0] === replies.refused) return replies.refusedOf(reply, hold.accounts)
+              hold.forgottenAt = Math.max(hold.forgottenAt, Number(reply[1]) + hold.ttl + hold.keep)
+              return replies.booked(reply, hold.accounts)
+            }
+          )
+        ),
+      settle: (hold, actual) => ofOurs<Booked | Conflict>(hold, (hold) => end("settle", hold, actual)),
+      release: (hold) => ofOurs<Booked | Conflict>(hold, (hold) => end("release", hold, Usage.zero)),
+      record: (accounts, usage, id) =>
+        Effect.suspend(() => {
+          const known = id ?? nextId()
+          const content = contentOf(id, accounts, usage, "")
+          const keep = keepOf(id, 0)
+          return Effect.map(
+            send("QuotaStore.record", "record", holdKey(known), accounts, usage, content, [keep, "", "", "", ""]),
+            (reply) => replies.booked(reply, accounts, known)
+          )
+        }),
+      status: (accounts) =>
+        Effect.map(send("QuotaStore.status", "status", storeKey, accounts, Usage.zero, "", none), (reply) =>
+          replies.statusOf(reply, accounts)
+        ),
+      reset: (target) => {
+        const accounts: ReadonlyArray<Account> = "accounts" in target ? target.accounts : target.plans.map(ofPlan)
+        const verb = "accounts" in target ? "reset" : "resetPlans"
+        return Effect.asVoid(send("QuotaStore.reset", verb, storeKey, accounts, Usage.zero, "", none))
+      }
+    }
+    return service
+  })
+}
+
+const ofPlan = (plan: Plan): Account => ({ plan, value: "" })
+
+/** Fewer replicas than asked for have a write. */
+class TooFewReplicas extends Data.TaggedError("TooFewReplicas")<{
+  readonly acknowledged: number
+  readonly wanted: string
+}> {
+  override get message(): string {
+    return `${this.acknowledged} of ${this.wanted} replicas have acknowledged the write`
+  }
+}

@@ -1,0 +1,236 @@
+import * as Duration from "effect/Duration"
+import { type AccountState, Book, Claim, Entry } from "../../internal/accounts.ts"
+import type { Counter } from "../../internal/cell.ts"
+import { Ledger } from "../../internal/ledger.ts"
+import type { Account, Plan, Reserve } from "../../internal/verbs.ts"
+import type { Quota } from "../../Quota.ts"
+import * as Window from "../../Window.ts"
+import { type Amounts, keyOf, usageOf } from "./answers.ts"
+
+/** Shared stores cut sliding windows into 12 slots. */
+export const slots = 12
+
+/** A counter of an account as it is stored. */
+export interface CellRow {
+  readonly key: string
+  readonly slot: number
+  readonly recent: number
+  readonly used: number
+  readonly held: number
+  readonly older?: ReadonlyArray<number> | null | undefined
+  readonly fired?: ReadonlyArray<number> | null | undefined
+  /** The limit of a bucket. */
+  readonly refill?: number | null | undefined
+}
+
+/** An account as it is stored. */
+export interface AccountRow {
+  readonly cells: ReadonlyArray<CellRow>
+  readonly throttled: number
+  readonly resets: number
+}
+
+/** An account's part in a hold as it is stored. */
+export interface ClaimRow {
+  readonly hold: string
+  readonly expiresAt: number
+  readonly charge: boolean
+  readonly state: "held" | "booked" | "gone"
+  /** Whether it still ends by itself when its time is over. */
+  readonly open: boolean
+  readonly usage: Amounts
+  readonly bookedAt: number
+  readonly resets: number
+}
+
+/** A plan prepared for counting: its book, and the names its counters have in the database. */
+interface Prepared {
+  readonly book: Book
+  readonly keys: ReadonlyArray<string>
+}
+
+/** What a layer prepares once per plan. */
+export class Plans {
+  private readonly prepared = new WeakMap<Plan, Map<string, Prepared>>()
+
+  /** `others` are counters that an account has and this plan does not look at. */
+  prepare(plan: Plan, others: ReadonlyArray<CellRow> = []): Prepared {
+    let known = this.prepared.get(plan)
+    if (known === undefined) this.prepared.set(plan, (known = new Map()))
+    const name = others.length === 0 ? "" : JSON.stringify(others.map(({ key, refill }) => [key, refill]))
+    let prepared = known.get(name)
+    if (prepared === undefined) {
+      const quotas = [...plan.quotas, ...others.map(quotaOf)]
+      prepared = { book: new Book({ ...plan, quotas }, slots, 0), keys: quotas.map(keyOf) }
+      known.set(name, prepared)
+    }
+    return prepared
+  }
+
+  countersOf = ({ plan }: Account): ReadonlyArray<Counter> => this.prepare(plan).book.counters
+
+  /** How long an account of a plan matters after it was last touched. */
+  memoryOf(plan: Plan): number {
+    return this.prepare(plan).book["memory"]
+  }
+}
+
+/** A counter that a plan does not look at as a quota that never refuses and tells nothing. */
+const quotaOf = ({ key, refill }: CellRow): Quota => {
+  const [name, unit, cachedInput, ...window] = JSON.parse(key)
+  const limit = refill ?? Number.MAX_SAFE_INTEGER
+  return { name, unit, cachedInput, limit, window: windowOf(window), alertAt: [] }
+}
+
+const windowOf = ([tag, length, timeZone, weekStartsOn]: ReadonlyArray<unknown>): Window.Window => {
+  switch (tag) {
+    case "Sliding":
+      return Window.sliding(length as number)
+    case "Fixed":
+      return Window.fixed(length as number)
+    case "Calendar":
+      return {
+        _tag: "Calendar",
+        period: length as "day",
+        timeZone: timeZone as string,
+        weekStartsOn: weekStartsOn as 0
+      }
+    case "Bucket":
+      return { _tag: "Bucket", refill: Duration.millis(length as number), burst: Number.MAX_SAFE_INTEGER }
+    default:
+      return Window.lifetime
+  }
+}
+
+/** The ledger over the rows of one call. */
+export class Bench {
+  readonly ledger = new Ledger(slots)
+  readonly accounts: ReadonlyArray<Account>
+  readonly states: ReadonlyArray<AccountState>
+  private readonly prepared: ReadonlyArray<Prepared>
+  private readonly rows: ReadonlyArray<AccountRow | null>
+
+  constructor(
+    plans: Plans,
+    accounts: ReadonlyArray<Account>,
+    rows: ReadonlyArray<AccountRow | null>,
+    options: { readonly others: "kept" | "ignored" }
+  ) {
+    this.accounts = accounts
+    this.rows = rows
+    this.ledger["turnsAt"] = Infinity
+    const byPlan = Map.groupBy(accounts.keys(), (index) => accounts[index]!.plan)
+    const prepared: Array<Prepared> = []
+    for (const [plan, indexes] of byPlan) {
+      const others = new Map<string, CellRow>()
+      if (options.others === "kept") {
+        const { keys } = plans.prepare(plan)
+        for (const cell of indexes.flatMap((index) => rows[index]?.cells ?? [])) {
+          if (!keys.includes(cell.key)) others.set(cell.key, cell)
+        }
+      }
+      const one = plans.prepare(plan, [...others.values()])
+      const { book } = one
+      book["young"] = new Map()
+      book["old"] = new Map()
+      book["overdrawn"].clear()
+      book.turnsAt = Infinity
+      this.ledger["plans"].set(plan, book)
+      this.ledger["books"].set(plan.id, book)
+      for (const index of indexes) prepared[index] = one
+    }
+    this.prepared = prepared
+    this.states = accounts.map((account, index) => {
+      const state = prepared[index]!.book.touch(account.value)
+      const row = rows[index]
+      if (row === null || row === undefined) return state
+      state.throttledUntil = row.throttled
+      state.resets = row.resets
+      const cells = new Map(row.cells.map((cell) => [cell.key, cell]))
+      for (const [place, key] of prepared[index]!.keys.entries()) {
+        const stored = cells.get(key)
+        if (stored === undefined) continue
+        const cell = state.cells[place]!
+        cell.slot = stored.slot
+        cell.recent = stored.recent
+        cell.used = stored.used
+        cell.held = stored.held
+        cell.older = stored.older ? [...stored.older] : undefined
+        const places = state.book.counters[place]!.alertAt.length + 1
+        cell.fired = stored.fired?.length === places ? [...stored.fired] : undefined
+      }
+      return state
+    })
+  }
+
+  /** Holds what is held already on counters that the rows do not have yet. */
+  holdOnNew(claims: ReadonlyArray<ReadonlyArray<ClaimRow>>): void {
+    for (const [index, state] of this.states.entries()) {
+      const known = new Set(this.rows[index]?.cells.map(({ key }) => key))
+      for (const [place, counter] of state.book.counters.entries()) {
+        if (known.has(this.prepared[index]!.keys[place]!)) continue
+        for (const { state: held, usage } of claims[index] ?? []) {
+          if (held === "held" || counter.concurrency) state.cells[place]!.held += counter.amount(usageOf(usage))
+        }
+      }
+    }
+  }
+
+  /** Adds open holds: one entry per hold, with the claims that are given. They expire at the next command. */
+  add(claims: ReadonlyArray<ReadonlyArray<ClaimRow>>): ReadonlyMap<string, Entry> {
+    const entries = new Map<string, Entry>()
+    for (const [index, rows] of claims.entries()) {
+      for (const row of rows) {
+        let entry = entries.get(row.hold)
+        if (entry === undefined) entries.set(row.hold, (entry = entryOf(row)))
+        this.claim(entry, index, row)
+      }
+    }
+    for (const entry of [...entries.values()].toSorted((a, b) => a.expiresAt - b.expiresAt)) {
+      this.ledger["holds"].add(entry)
+    }
+    return entries
+  }
+
+  claim(entry: Entry, index: number, row: ClaimRow): void {
+    const claim = new Claim(entry, this.states[index]!)
+    claim.resets = row.resets
+    entry.claims.push(claim)
+  }
+
+  /** Moves to the time of the call: what is due expires. */
+  moveTo(now: number): void {
+    this.ledger["at"](now)
+  }
+
+  /** What is now to be stored of an account. Counters that its plan does not look at are dropped once they are empty. */
+  cellsOf(index: number): ReadonlyArray<CellRow> {
+    const state = this.states[index]!
+    const own = this.accounts[index]!.plan.quotas.length
+    const cells: Array<CellRow> = []
+    for (const [place, { fired, held, older, recent, slot, used }] of state.cells.entries()) {
+      if (place >= own && used === 0 && held === 0) continue
+      const key = this.prepared[index]!.keys[place]!
+      const refill = state.book.counters[place]!.drain?.limit
+      cells.push({ key, slot, recent, used, held, older, fired, refill })
+    }
+    return cells
+  }
+}
+
+/** An open hold as the ledger knows it, from what a claim tells of it. */
+export const entryOf = (row: ClaimRow, ttl = 0, mode: Reserve["mode"] = "enforce"): Entry => {
+  const command: Reserve = {
+    accounts: [],
+    usage: usageOf(row.usage),
+    ttl,
+    onExpiry: row.charge ? "charge" : "release",
+    book: row.state === "booked" ? "now" : "onSettle",
+    mode,
+    id: row.hold
+  }
+  const entry = new Entry(command, row.bookedAt, { next: 1 })
+  entry.state = row.state
+  entry.expiresAt = row.expiresAt
+  return entry
+}

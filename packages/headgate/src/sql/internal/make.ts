@@ -1,0 +1,76 @@
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Migrator from "effect/sql/Migrator"
+import * as SqlClient from "effect/sql/SqlClient"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { verdictOf } from "./call.ts"
+import type * as QuotaStore from "../../QuotaStore.ts"
+import type { Options } from "../SqlQuotaStore.ts"
+import { makePostgres } from "./postgres.ts"
+import { schema as postgresSchema } from "./postgresSchema.ts"
+import type { Settings } from "./settings.ts"
+import { makeSqlite } from "./sqlite.ts"
+import { schema as sqliteSchema } from "./sqliteSchema.ts"
+
+/** What tests may choose beyond the options: the store's clock, in milliseconds since the epoch. */
+export interface InternalOptions extends Options {
+  readonly clock?: (() => number) | undefined
+}
+
+const reject = (option: string, bound: string, value: unknown): never => {
+  throw new RangeError(`SqlQuotaStore: ${option} must be ${bound}, got ${String(value).slice(0, 64)}`)
+}
+
+const maxTtl = 8.64e15 / 4
+
+const settingsOf = (options: InternalOptions): Settings => {
+  const duration = (name: "timeout" | "retention", input: Duration.Input): Duration.Duration => {
+    const duration = Option.getOrUndefined(Duration.fromInput(input))
+    const millis = duration === undefined ? NaN : Duration.toMillis(duration)
+    return millis >= 1 && millis <= maxTtl ? duration! : reject(name, "a finite duration above 0", input)
+  }
+  const prefix = options.prefix ?? "headgate"
+  if (!/^[a-z][a-z0-9_]{0,31}$/.test(prefix)) reject("prefix", "1 to 32 of a-z, 0-9 and _, a letter first", prefix)
+  const store = crypto.randomUUID()
+  let holds = 0
+  return {
+    prefix,
+    timeout: duration("timeout", options.timeout ?? "5 seconds"),
+    retention: Math.ceil(Duration.toMillis(duration("retention", options.retention ?? "1 hour"))),
+    newId: () => `${store}-${holds++}`,
+    clock: options.clock,
+    ttlOf: (ttl) => Math.min(maxTtl, Math.max(0, Math.ceil(ttl)))
+  }
+}
+
+/** Makes what is missing. Another process that does the same is waited for. */
+const migrate = (sql: SqlClient.SqlClient, { prefix, timeout }: Settings, statements: ReadonlyArray<string>) =>
+  Migrator.make({})({
+    table: `${prefix}_migrations`,
+    loader: Migrator.fromRecord({
+      "1_ledger": Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true })
+    })
+  }).pipe(
+    Effect.retry({
+      while: (error) => isSqlError(error) && verdictOf(error) !== "final",
+      schedule: Schedule.max([Schedule.spaced("20 millis").pipe(Schedule.jittered), Schedule.during(timeout)])
+    })
+  )
+
+export const makeStore = (
+  options: InternalOptions = {}
+): Effect.Effect<QuotaStore.Service, Migrator.MigrationError | SqlError, SqlClient.SqlClient> =>
+  Effect.suspend(() => {
+    const settings = settingsOf(options)
+    const { prefix } = settings
+    return Effect.flatMap(SqlClient.SqlClient, (client) => {
+      const sql = client.withoutTransforms()
+      return sql.onDialectOrElse({
+        pg: () => Effect.as(migrate(sql, settings, postgresSchema(prefix)), makePostgres(sql, settings)),
+        sqlite: () => Effect.as(migrate(sql, settings, sqliteSchema(prefix)), makeSqlite(sql, settings)),
+        orElse: () => Effect.die(new RangeError("SqlQuotaStore: the database must be PostgreSQL or SQLite"))
+      })
+    })
+  })

@@ -1,0 +1,15 @@
+import type * as Duration from "effect/Duration"
+
+/** What the stores of both databases are made with. */
+export interface Settings {
+  /** The beginning of all names of tables and functions. */
+  readonly prefix: string
+  readonly timeout: Duration.Duration
+  /** Milliseconds for which an ended or expired hold, and the id of a record, is remembered. */
+  readonly retention: number
+  /** An id that nobody has used. */
+  readonly newId: () => string
+  /** The store's clock in tests; the database's own unless given. */
+  readonly clock: (() => number) | undefined
+  readonly ttlOf: (ttl: number) => number
+}

@@ -1,0 +1,501 @@
+// What a PostgreSQL store must survive: cut connections, restarts under load, locks, many processes.
+import { PgClient } from "@effect/sql-pg"
+import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Layer, Redacted } from "effect"
+import { SqlClient } from "effect/sql/SqlClient"
+import { QuotaStore, type StoreError, Window } from "headgate"
+import { setTimeout } from "node:timers/promises"
+import { account, command, tokens } from "../internal/support.ts"
+import { isOwn, missing, named, type PostgresServer, startPostgres } from "../servers/postgres.ts"
+import { Proxy } from "./proxy.ts"
+import { Worker } from "./spawn.ts"
+import { newPrefix, postgres, storeLayer, TestClock, use } from "./support.ts"
+
+const total = { unit: "tokens", limit: 1_000_000, window: Window.lifetime, name: "total" } as const
+const minute = { unit: "tokens", limit: 1_000_000, window: Window.sliding("1 minute"), name: "minute" } as const
+const concurrency = { unit: "concurrency", limit: 1_000 } as const
+
+const all = account([total, minute, concurrency], { id: "all" })
+const users = account([total, minute], { id: "user", dimension: "user" })
+const accounts = [all, { plan: users.plan, value: "a" }]
+
+const hold = (answer: QuotaStore.Hold | QuotaStore.Refused | QuotaStore.Conflict): QuotaStore.Hold => {
+  if (answer._tag !== "Hold") throw new Error(JSON.stringify(answer))
+  return answer
+}
+
+describe.skipIf(missing !== undefined)(named("PostgreSQL in trouble"), () => {
+  let server: PostgresServer
+  beforeAll(async () => {
+    server = await startPostgres({ settings: ["deadlock_timeout = 100ms"] })
+  }, 60_000)
+  afterAll(() => server.stop())
+
+  /** Asks the database directly, on a connection of its own. */
+  const query = <A extends object>(text: string, params: ReadonlyArray<unknown> = []): Promise<ReadonlyArray<A>> =>
+    Effect.runPromise(
+      Effect.provide(
+        Effect.flatMap(SqlClient, (sql) => sql.unsafe<A>(text, params)),
+        postgres(server.url, { maxConnections: 1 })
+      )
+    )
+
+  const counters = (store: QuotaStore.Service, of = accounts) =>
+    Effect.map(store.status(of), ({ quotas }) => quotas.map(({ held, used }) => [used, held]))
+
+  it("makes its tables once, whoever comes first", async () => {
+    const prefix = newPrefix()
+    const make = () =>
+      use(storeLayer({ prefix }).pipe(Layer.provide(postgres(server.url))), (store) => store.status([]))
+    await Promise.all([make(), make(), make()])
+    await make()
+    const rows = await query(`SELECT * FROM ${prefix}_migrations`)
+    assert.strictEqual(rows.length, 1)
+  })
+
+  const verbs: ReadonlyArray<
+    readonly [
+      name: string,
+      run: (store: QuotaStore.Service) => Effect.Effect<unknown, StoreError>,
+      expected: ReadonlyArray<readonly [used: number, held: number]>
+    ]
+  > = [
+    [
+      "reserve",
+      (store) => store.reserve(command(accounts, tokens(40))),
+      [
+        [500, 60],
+        [500, 60],
+        [0, 2],
+        [500, 60],
+        [500, 60]
+      ]
+    ],
+    [
+      "extend",
+      (store) => store.extend(held, tokens(7), 0),
+      [
+        [500, 27],
+        [500, 27],
+        [0, 1],
+        [500, 27],
+        [500, 27]
+      ]
+    ],
+    [
+      "settle",
+      (store) => store.settle(held, tokens(30)),
+      [
+        [530, 0],
+        [530, 0],
+        [0, 0],
+        [530, 0],
+        [530, 0]
+      ]
+    ],
+    [
+      "release",
+      (store) => store.release(held),
+      [
+        [500, 0],
+        [500, 0],
+        [0, 0],
+        [500, 0],
+        [500, 0]
+      ]
+    ],
+    [
+      "record",
+      (store) => store.record(accounts, tokens(11), undefined),
+      [
+        [511, 20],
+        [511, 20],
+        [0, 1],
+        [511, 20],
+        [511, 20]
+      ]
+    ],
+    [
+      "reset",
+      (store) => store.reset({ accounts: [all] }),
+      [
+        [0, 20],
+        [0, 20],
+        [0, 1],
+        [500, 20],
+        [500, 20]
+      ]
+    ],
+    [
+      "reset of plans",
+      (store) => store.reset({ plans: [users.plan] }),
+      [
+        [500, 20],
+        [500, 20],
+        [0, 1],
+        [0, 20],
+        [0, 20]
+      ]
+    ],
+    [
+      "status",
+      (store) => store.status(accounts),
+      [
+        [500, 20],
+        [500, 20],
+        [0, 1],
+        [500, 20],
+        [500, 20]
+      ]
+    ]
+  ]
+  let held: QuotaStore.Hold
+
+  describe.each(["loseRequest", "loseAnswer", "terminate"] as const)("connection cut: %s", (how) => {
+    it.skipIf(!isOwn).each(verbs)("%s is done once", async (name, run, expected) => {
+      const proxy = await Proxy.start(server.port)
+      const prefix = newPrefix()
+      const layer = storeLayer({ prefix, timeout: "10 seconds" }).pipe(
+        Layer.provide(postgres(`postgres://postgres@127.0.0.1:${proxy.port}/postgres`, { maxConnections: 2 }))
+      )
+      await use(layer, (store) =>
+        Effect.gen(function* () {
+          yield* store.record(accounts, tokens(500), undefined)
+          held = hold(yield* store.reserve(command(accounts, tokens(20))))
+          if (how === "terminate") {
+            // Its backend is ended while it waits for a row.
+            const locker = PgClient.layer({ url: Redacted.make(server.url), maxConnections: 2 })
+            const blocked = Effect.gen(function* () {
+              const sql = yield* SqlClient
+              yield* sql
+                .withTransaction(
+                  Effect.gen(function* () {
+                    yield* sql.unsafe(`SELECT id FROM ${prefix}_accounts FOR UPDATE`)
+                    const fiber = yield* Effect.forkChild(run(store))
+                    let ended = 0
+                    while (ended === 0 && name !== "status") {
+                      yield* Effect.sleep("5 millis")
+                      const rows = yield* sql.unsafe(
+                        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                      WHERE wait_event_type = 'Lock' AND query LIKE '%${prefix}%' AND pid <> pg_backend_pid()`
+                      )
+                      ended = rows.length
+                    }
+                    return fiber
+                  })
+                )
+                .pipe(Effect.flatMap((fiber) => Fiber.join(fiber)))
+            })
+            yield* Effect.provide(blocked, locker)
+          } else {
+            proxy.next = how
+            yield* run(store)
+            assert.strictEqual(proxy.cuts, 1)
+          }
+          assert.deepStrictEqual<unknown>(yield* counters(store), expected)
+        })
+      )
+      await proxy.stop()
+    })
+  })
+
+  it.skipIf(!isOwn)("tells alerts although their answer was lost", async () => {
+    const proxy = await Proxy.start(server.port)
+    const layer = storeLayer({ prefix: newPrefix() }).pipe(
+      Layer.provide(postgres(`postgres://postgres@127.0.0.1:${proxy.port}/postgres`, { maxConnections: 1 }))
+    )
+    const half = account([{ ...total, limit: 100, alertAt: [0.5] }], { id: "half" })
+    await use(layer, (store) =>
+      Effect.gen(function* () {
+        const first = hold(yield* store.reserve(command([half], tokens(60))))
+        proxy.next = "loseAnswer"
+        const settled = yield* store.settle(first, tokens(60))
+        assert.deepStrictEqual(settled._tag === "Booked" && settled.alerts.map(({ _tag }) => _tag), [
+          "ThresholdReached"
+        ])
+        const again = yield* store.settle(first, tokens(60))
+        assert.deepStrictEqual(again._tag === "Booked" && [again.repeated, again.alerts], [true, []])
+      })
+    )
+    await proxy.stop()
+  })
+
+  it("ends each call within its time, says that the outcome is unknown, and takes it once by its id", async () => {
+    const prefix = newPrefix()
+    const layer = storeLayer({ prefix, timeout: "300 millis" }).pipe(
+      Layer.provide(Layer.fresh(postgres(server.url, { maxConnections: 4 })))
+    )
+    const asked = command(accounts, tokens(40), { id: "once" })
+    await use(layer, (store) =>
+      Effect.gen(function* () {
+        yield* store.record(accounts, tokens(1), undefined)
+        const sql = yield* SqlClient
+        yield* sql.withTransaction(
+          Effect.gen(function* () {
+            yield* sql.unsafe(`SELECT id FROM ${prefix}_accounts FOR UPDATE`)
+            const start = performance.now()
+            const error = yield* Effect.flip(store.reserve(asked))
+            assert.isBelow(performance.now() - start, 400)
+            assert.deepStrictEqual([error.operation, error.outcome], ["reserve", "unknown"])
+          })
+        )
+        const once = hold(yield* store.reserve(asked))
+        assert.strictEqual(once.id, "once")
+        yield* Effect.sleep("50 millis")
+        assert.deepStrictEqual((yield* counters(store))[0], [1, 40])
+      }).pipe(Effect.provide(postgres(server.url)))
+    )
+  })
+
+  it.skipIf(!isOwn)("says that nothing was applied where there is no database", async () => {
+    const layer = storeLayer({ prefix: newPrefix(), timeout: "500 millis" })
+    const other = await startPostgres()
+    await use(layer.pipe(Layer.provide(postgres(other.url))), (store) =>
+      Effect.gen(function* () {
+        yield* store.record(accounts, tokens(1), undefined)
+        yield* Effect.promise(() => other.kill())
+        // The connection that it had is lost; by the next call it knows.
+        yield* Effect.ignore(store.status(accounts))
+        const start = performance.now()
+        const error = yield* Effect.flip(store.reserve(command(accounts, tokens(1))))
+        assert.isBelow(performance.now() - start, 600)
+        assert.deepStrictEqual([error.operation, error.outcome], ["reserve", "notApplied"])
+      })
+    )
+    await other.stop()
+  })
+
+  it("takes no part in a transaction of its caller", async () => {
+    const url = postgres(server.url)
+    const layer = storeLayer({ prefix: newPrefix() })
+    const program = Effect.gen(function* () {
+      const store = yield* QuotaStore.QuotaStore
+      const sql = yield* SqlClient
+      const undone = sql.withTransaction(
+        Effect.andThen(store.record(accounts, tokens(5), undefined), Effect.fail("undone" as const))
+      )
+      assert.strictEqual(yield* Effect.flip(undone), "undone")
+      assert.deepStrictEqual((yield* counters(store))[0], [5, 0])
+    })
+    await Effect.runPromise(Effect.provide(program, layer.pipe(Layer.provideMerge(url))))
+  })
+
+  it("locks in one order: calls that name their accounts the other way round do not meet in a deadlock", async () => {
+    const layer = storeLayer({ prefix: newPrefix() }).pipe(Layer.provide(postgres(server.url)))
+    const deadlocks = () =>
+      query<{ readonly deadlocks: bigint }>("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+    const [before] = await deadlocks()
+    await use(layer, (store) =>
+      Effect.gen(function* () {
+        const of = ["a", "b", "c"].map((value) => ({ plan: users.plan, value }))
+        yield* Effect.all(
+          Array.from({ length: 150 }, (_, index) => {
+            const turned = [...of.slice(index % 3), ...of.slice(0, index % 3)]
+            const asked = command(index % 2 === 0 ? turned : turned.toReversed(), tokens(1))
+            return Effect.flatMap(store.reserve(asked), (answer) => store.settle(hold(answer), tokens(1)))
+          }),
+          { concurrency: 30 }
+        )
+        assert.deepStrictEqual((yield* counters(store, of))[0], [150, 0])
+      })
+    )
+    await setTimeout(50)
+    const [after] = await deadlocks()
+    assert.deepStrictEqual(after, before)
+  })
+
+  it("goes on after a deadlock that others brought about", async () => {
+    const prefix = newPrefix()
+    const layer = storeLayer({ prefix }).pipe(Layer.provide(postgres(server.url)))
+    await use(layer, (store) =>
+      Effect.gen(function* () {
+        yield* store.record(accounts, tokens(1), undefined)
+        const other = Effect.gen(function* () {
+          const sql = yield* SqlClient
+          yield* sql
+            .withTransaction(
+              Effect.gen(function* () {
+                yield* sql.unsafe("SET LOCAL deadlock_timeout = '30s'")
+                yield* sql.unsafe(`SELECT id FROM ${prefix}_accounts WHERE plan = 'user' FOR UPDATE`)
+                const fiber = yield* Effect.forkChild(store.record(accounts, tokens(10), undefined))
+                yield* Effect.sleep("50 millis")
+                yield* sql.unsafe(`SELECT id FROM ${prefix}_accounts WHERE plan = 'all' FOR UPDATE`)
+                return fiber
+              })
+            )
+            .pipe(Effect.flatMap((fiber) => Fiber.join(fiber)))
+        })
+        yield* Effect.provide(other, postgres(server.url))
+        assert.deepStrictEqual((yield* counters(store))[0], [11, 0])
+      })
+    )
+  })
+
+  it.skipIf(!isOwn)(
+    "never loses an acknowledged settlement when the server is killed under load",
+    { timeout: 60_000 },
+    async () => {
+      const prefix = newPrefix()
+      const other = await startPostgres()
+      const layer = storeLayer({ prefix, timeout: "8 seconds" }).pipe(Layer.provide(postgres(other.url)))
+      const acknowledged = new Map<string, number>()
+      let running = true
+      await use(layer, (store) =>
+        Effect.gen(function* () {
+          const worker = Effect.gen(function* () {
+            while (running) {
+              const one = hold(yield* store.reserve(command(accounts, tokens(9))))
+              const actual = 1 + (acknowledged.size % 9)
+              const booked = yield* store.settle(one, tokens(actual))
+              assert.strictEqual(booked._tag, "Booked")
+              acknowledged.set(one.id, actual)
+            }
+          })
+          const restarts = Effect.promise(async () => {
+            for (let round = 0; round < 4; round++) {
+              await setTimeout(300)
+              await (round % 2 === 0 ? other.kill() : other.shutDown())
+              await other.start()
+            }
+            await setTimeout(300)
+            running = false
+          })
+          yield* Effect.all([restarts, ...Array.from({ length: 16 }, () => worker)], { concurrency: "unbounded" })
+          const sum = [...acknowledged.values()].reduce((sum, one) => sum + one, 0)
+          assert.isAbove(acknowledged.size, 100)
+          assert.deepStrictEqual(yield* counters(store), [
+            [sum, 0],
+            [sum, 0],
+            [0, 0],
+            [sum, 0],
+            [sum, 0]
+          ])
+        })
+      )
+      await other.stop()
+    }
+  )
+
+  it("lets several processes spend one budget to the end and no further", { timeout: 60_000 }, async () => {
+    const prefix = newPrefix()
+    const limit = 800
+    const workers = Array.from({ length: 3 }, () => new Worker(server.url, prefix, limit, 16, 1_000))
+    const spent = await Promise.all(workers.map((worker) => worker.spent()))
+    const sum = spent.reduce((sum, { tokens }) => sum + tokens, 0)
+    assert.isAtMost(sum, limit)
+    assert.isAtLeast(sum, limit * 0.995)
+    assert.deepStrictEqual(spent.flatMap(({ alerts }) => alerts).toSorted(), [
+      "ThresholdReached 0.5",
+      "ThresholdReached 0.8",
+      ...(sum === limit ? ["ThresholdReached 1"] : [])
+    ])
+    const [holds] = await query<{ readonly sum: bigint; readonly open: bigint }>(
+      `SELECT sum(actual[5])::int8 AS sum, count(*) FILTER (WHERE ended IS NULL)::int8 AS open FROM ${prefix}_holds`
+    )
+    assert.deepStrictEqual([Number(holds?.sum), Number(holds?.open)], [sum, 0])
+  })
+
+  it("does not run backwards with its clock", async () => {
+    const clock = new TestClock()
+    const layer = storeLayer({ prefix: newPrefix(), clock: () => clock.now }).pipe(Layer.provide(postgres(server.url)))
+    const tight = account([{ unit: "tokens", limit: 100, window: Window.sliding("1 minute") }], { id: "tight" })
+    await use(layer, (store) =>
+      Effect.gen(function* () {
+        yield* store.record([tight], tokens(100), undefined)
+        clock.now -= 3_600_000
+        const refused = yield* store.reserve(command([tight], tokens(1)))
+        assert.strictEqual(refused._tag === "Refused" && refused.retryAfter <= 65_000, true)
+        clock.now += 3_600_000 + 65_000
+        hold(yield* store.reserve(command([tight], tokens(100))))
+      })
+    )
+  })
+
+  it("forgets what is over", async () => {
+    const clock = new TestClock()
+    const prefix = newPrefix()
+    const layer = storeLayer({ prefix, clock: () => clock.now, retention: "1 minute" }).pipe(
+      Layer.provide(postgres(server.url))
+    )
+    const idle = account([{ unit: "tokens", limit: 100, window: Window.sliding("1 minute") }], {
+      id: "idle",
+      dimension: "user"
+    })
+    await use(layer, (store) =>
+      Effect.gen(function* () {
+        for (let user = 0; user < 30; user++) {
+          const one = hold(
+            yield* store.reserve(command([{ plan: idle.plan, value: `${user}` }], tokens(1), { ttl: 1_000 }))
+          )
+          if (user % 2 === 0) yield* store.settle(one, tokens(1))
+        }
+        clock.now += 3_600_000
+        for (let call = 0; call < 150; call++) {
+          yield* store.record([{ plan: idle.plan, value: "busy" }], tokens(0), undefined)
+          clock.now += 60_001
+        }
+      })
+    )
+    // The holds of the last calls are there, until one of the next calls forgets them: one in five does so.
+    for (const [table, most] of [
+      ["accounts", 3],
+      ["holds", 60],
+      ["claims", 0]
+    ] as const) {
+      const [rows] = await query<{ readonly many: bigint }>(`SELECT count(*) AS many FROM ${prefix}_${table}`)
+      assert.isAtMost(Number(rows?.many), most, table)
+    }
+  })
+
+  it("keeps what is spent when a limit is raised, and holds on quotas that are added", async () => {
+    const url = postgres(server.url)
+    const layer = storeLayer({ prefix: newPrefix() }).pipe(Layer.provide(url))
+    const low = account([{ ...minute, limit: 100 }], { id: "plan" })
+    const high = account([{ ...minute, limit: 200 }, { ...total, limit: 50 }, concurrency], { id: "plan" })
+    await use(layer, (store) =>
+      Effect.gen(function* () {
+        yield* store.record([low], tokens(60), undefined)
+        const open = hold(yield* store.reserve(command([low], tokens(30))))
+        const refused = yield* store.reserve(command([high], tokens(21)))
+        assert.deepStrictEqual(refused._tag === "Refused" && [refused.quota.name, refused.held], ["total", 30])
+        assert.deepStrictEqual(yield* counters(store, [high]), [
+          [60, 30],
+          [0, 30],
+          [0, 1]
+        ])
+        yield* store.settle(open, tokens(10))
+        assert.deepStrictEqual(yield* counters(store, [high]), [
+          [70, 0],
+          [10, 0],
+          [0, 0]
+        ])
+        assert.deepStrictEqual(yield* counters(store, [low]), [[70, 0]])
+      })
+    )
+  })
+
+  it("takes any text as a name", async () => {
+    const layer = storeLayer({ prefix: newPrefix() }).pipe(Layer.provide(postgres(server.url)))
+    await use(layer, (store) =>
+      Effect.gen(function* () {
+        for (const text of [
+          "\0",
+          "\ud800",
+          "\\u0000",
+          '"',
+          "'; DROP TABLE t; --",
+          "{}",
+          "é\u{1F600}",
+          "x".repeat(256)
+        ]) {
+          const odd = account([{ ...total, name: text }], { id: text, dimension: "user" })
+          const of = [{ plan: odd.plan, value: text }]
+          const one = hold(yield* store.reserve(command(of, tokens(3), { id: text })))
+          assert.strictEqual(one.id, text)
+          yield* store.settle(one, tokens(2))
+          assert.deepStrictEqual(yield* counters(store, of), [[2, 0]])
+        }
+      })
+    )
+  })
+})
