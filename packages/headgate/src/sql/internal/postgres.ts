@@ -25,7 +25,7 @@ import {
   type Told,
   usageOf
 } from "./answers.ts"
-import { type AccountRow, Bench, type CellRow, type ClaimRow, entryOf, Plans } from "./bench.ts"
+import { type AccountRow, Bench, type CellRow, type ClaimRow, entryOf, Plans } from "./workbench.ts"
 import { makeCall } from "./call.ts"
 import type { Settings } from "./settings.ts"
 

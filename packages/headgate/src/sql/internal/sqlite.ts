@@ -21,7 +21,7 @@ import {
   textOf,
   usageOf
 } from "./answers.ts"
-import { type AccountRow, Bench, type ClaimRow, entryOf, Plans } from "./bench.ts"
+import { type AccountRow, Bench, type ClaimRow, entryOf, Plans } from "./workbench.ts"
 import { makeCall } from "./call.ts"
 import type { Settings } from "./settings.ts"
 
