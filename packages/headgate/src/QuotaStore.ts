@@ -21,6 +21,9 @@ export type { Account, Booked, Conflict, Hold, Plan, QuotaStatus, Refused, Reser
  * which never runs backwards. Repeating a verb on the same hold, or with the same id, gives the same answer and changes
  * nothing.
  *
+ * A verb that was sent is not interrupted, so each must end by itself: a store that goes over a wire sets a deadline, and
+ * fails with a `StoreError` whose `outcome` says whether it may have been applied.
+ *
  * @category services
  * @since 0.1.0
  */
