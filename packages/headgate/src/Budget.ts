@@ -459,13 +459,14 @@ export const make = (
         if (!(reservation instanceof Held)) return Exit.fail(foreign)
         const usage = checkUsage(actual, 1)
         if (usage instanceof Errors.InvalidUsage) return Exit.fail(usage)
+        // Its holder is done with it: where the store cannot be told, it is left to its expiry.
+        keeper.drop(reservation)
         const { draws, extraDraws, hold } = reservation
         return Effect.flatMap(
           hold === undefined ? endUnheld(reservation, usage) : store.settle(hold, usage),
           (booked): Effect.Effect<Settlement, Errors.InvalidUsage> => {
             if (booked._tag === "Conflict") return Exit.fail(conflictOf(booked))
             if (!booked.repeated) spent(fiber, usage)
-            keeper.drop(reservation)
             if (draws.length > 0) {
               Allowance.settle(draws, usage, now(fiber))
               Allowance.release(extraDraws, now(fiber))
@@ -481,12 +482,12 @@ export const make = (
     const release = (reservation: Reservation): Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError> =>
       Effect.withFiber((fiber) => {
         if (!(reservation instanceof Held)) return Exit.fail(foreign)
+        keeper.drop(reservation)
         const { hold } = reservation
         return Effect.flatMap(
           hold === undefined ? endUnheld(reservation, "released") : store.release(hold),
           (answer): Effect.Effect<void, Errors.InvalidUsage> => {
             if (answer._tag === "Conflict") return Exit.fail(conflictOf(answer))
-            keeper.drop(reservation)
             Allowance.release(reservation.allDraws, now(fiber))
             return Exit.void
           }

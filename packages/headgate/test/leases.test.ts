@@ -126,6 +126,21 @@ describe("an allowance", () => {
 })
 
 describe("a store at a distance", () => {
+  it.effect("that could not be told of the end of a call holds it for the time to live and no longer", () =>
+    Effect.gen(function* () {
+      const memory = yield* QuotaStore.makeMemory
+      const down = Effect.fail(new StoreError({ operation: "settle", outcome: "notApplied", cause: "down" }))
+      const store: QuotaStore.Service = { ...memory, settle: () => down }
+      const options = { ...hundred, reservationTtl: "1 minute" } as const
+      const budget = yield* Effect.provideService(Budget.make(options), QuotaStore.QuotaStore, store)
+      const call = Effect.succeed("answer").pipe(Budget.withReservation(tokens(90), () => tokens(50)))
+      assert.strictEqual(yield* Effect.provideService(call, Budget.Budget, budget), "answer")
+      yield* TestClock.adjust("3 minutes")
+      const { quotas } = yield* budget.status()
+      assert.deepStrictEqual([quotas[0]?.used, quotas[0]?.held], [90, 0])
+    }).pipe(Effect.provide(Alerts.layer))
+  )
+
   it.effect("holds nothing for a reserve that was interrupted while its answer was on the way", () =>
     Effect.gen(function* () {
       const memory = yield* QuotaStore.makeMemory

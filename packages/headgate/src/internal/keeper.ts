@@ -4,18 +4,14 @@ import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import type { Held } from "./held.ts"
 
-interface Kept {
-  readonly held: Held
-  dueAt: number
-}
-
 /**
  * Renews reservations while their calls are under way, so that only those of dead processes expire. All have the same
  * time to live, so they stand in the order in which they are due; one fiber sleeps until the first is. It is started
  * when there is something to keep, and ends when it wakes and there is nothing any more.
  */
 export class Keeper {
-  private readonly kept = new Map<Held, Kept>()
+  /** When each is due, the next one first. */
+  private readonly dueAt = new Map<Held, number>()
   private readonly every: number
   private readonly renew: (held: Held) => Effect.Effect<unknown>
   private awakeOn: Clock.Clock | undefined
@@ -32,7 +28,7 @@ export class Keeper {
   /** Keeps a reservation until `drop`. Gives what starts the fiber, if it must be. */
   keep(held: Held, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<unknown> | undefined {
     const clock = fiber.getRef(Clock.Clock)
-    this.kept.set(held, { held, dueAt: clock.currentTimeMillisUnsafe() + this.every })
+    this.dueAt.set(held, clock.currentTimeMillisUnsafe() + this.every)
     // A fiber that sleeps on another clock, of a test say, may never wake on this one.
     if (this.awakeOn === clock) return undefined
     this.awakeOn = clock
@@ -42,27 +38,26 @@ export class Keeper {
   }
 
   drop(held: Held): void {
-    this.kept.delete(held)
+    this.dueAt.delete(held)
   }
 
   private watch(clock: Clock.Clock): Effect.Effect<void> {
     return Effect.suspend(() => {
       if (this.awakeOn !== clock) return Effect.void
-      const first = this.kept.values().next()
+      const first = this.dueAt.entries().next()
       if (first.done) {
         this.awakeOn = undefined
         return Effect.void
       }
-      const wait = first.value.dueAt - clock.currentTimeMillisUnsafe()
-      const next = wait > 0 ? Effect.sleep(wait) : this.renewNext(first.value, clock)
-      return Effect.andThen(next, this.watch(clock))
+      const [held, dueAt] = first.value
+      const now = clock.currentTimeMillisUnsafe()
+      return Effect.andThen(dueAt > now ? Effect.sleep(dueAt - now) : this.renewAt(held, now), this.watch(clock))
     })
   }
 
-  private renewNext(kept: Kept, clock: Clock.Clock): Effect.Effect<unknown> {
-    this.kept.delete(kept.held)
-    kept.dueAt = clock.currentTimeMillisUnsafe() + this.every
-    this.kept.set(kept.held, kept)
-    return this.renew(kept.held)
+  private renewAt(held: Held, now: number): Effect.Effect<unknown> {
+    this.dueAt.delete(held)
+    this.dueAt.set(held, now + this.every)
+    return this.renew(held)
   }
 }
