@@ -1,7 +1,9 @@
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import type * as Money from "../Money.ts"
 import type * as Usage from "../Usage.ts"
+import { decimalOf, retryAfterText } from "./waits.ts"
 
 /**
  * What an error from outside says about itself, whoever made it: Effect's `AiError` and `HttpClientError`, the classes of
@@ -38,15 +40,27 @@ export const statusOf = (error: unknown): number | undefined =>
     typeof status === "number" ? status : typeof statusCode === "number" ? statusCode : undefined
   )
 
+/** The headers of the reply, wherever the error keeps them, with their names in lower case. */
+export const headersOf = (error: unknown): ReadonlyArray<ReadonlyMap<string, string>> =>
+  levels(error).flatMap(({ headers }) => (isObject(headers) ? [lowerCased(headers)] : []))
+
+/** `Headers` of the web, whoever wrote the class, or a record as Effect and Node have it. */
+const lowerCased = (headers: Facts): ReadonlyMap<string, string> => {
+  const found = new Map<string, string>()
+  const pairs: Iterable<unknown> = Predicate.isIterable(headers) ? headers : Object.entries(headers)
+  for (const pair of pairs) {
+    const [name, value]: ReadonlyArray<unknown> = Array.isArray(pair) ? pair : []
+    const text = Array.isArray(value) ? value.join(", ") : value
+    if (typeof name === "string" && typeof text === "string") found.set(name.toLowerCase(), text)
+  }
+  return found
+}
+
 /** A header of the reply, by its name in lower case. */
 export const headerOf = (error: unknown, name: string): string | undefined =>
-  first(error, ({ headers }) => {
-    if (!isObject(headers)) return undefined
-    const value = headers instanceof Headers ? headers.get(name) : (headers[name] ?? headers[capitalized(name)])
-    return typeof value === "string" ? value : undefined
-  })
-
-const capitalized = (name: string): string => name.replace(/(^|-)[a-z]/g, (letters) => letters.toUpperCase())
+  headersOf(error)
+    .find((headers) => headers.has(name))
+    ?.get(name)
 
 /** Whether one of the tags, names, codes and types that the error carries is such a word. */
 export const mentions = (error: unknown, isSuch: (word: string) => boolean): boolean =>
@@ -58,24 +72,13 @@ export const mentions = (error: unknown, isSuch: (word: string) => boolean): boo
 export const saysRetryable = (error: unknown): boolean | undefined =>
   first(error, ({ isRetryable }) => (typeof isRetryable === "boolean" ? isRetryable : undefined))
 
-/** The three forms of RFC 9110, 5.6.7: all begin with the day of the week and hold a time. */
-const httpDate = /^(mon|tue|wed|thu|fri|sat|sun)[a-z]*,? [\w :-]*\d\d:\d\d:\d\d[\w ]*$/i
-
-/** Seconds, or a date as in HTTP; `undefined` for what is neither. */
-const parseRetryAfter = (text: string, now: number): number | undefined => {
-  const trimmed = text.trim()
-  if (/^\d+(\.\d+)?$/.test(trimmed)) return Number(trimmed) * 1000
-  // All HTTP dates are in GMT; the asctime form does not say so.
-  const date = httpDate.test(trimmed) ? Date.parse(/gmt$/i.test(trimmed) ? trimmed : `${trimmed} GMT`) : NaN
-  return Number.isNaN(date) ? undefined : Math.max(0, date - now)
-}
-
 const usable = (millis: number | undefined): number | undefined =>
   millis !== undefined && millis >= 0 ? millis : undefined
 
 /**
  * How many milliseconds the error asks to wait: its `retryAfter` (a `Duration`, text as in the header, or seconds), the
- * header `retry-after-ms`, or `retry-after` in seconds or as a date. What cannot be read asks for nothing.
+ * header `retry-after-ms`, `retry-after` in seconds or as a date, or Gemini's `RetryInfo`. What cannot be read asks for
+ * nothing.
  */
 export const retryAfterOf = (error: unknown, now: number): number | undefined => {
   const own = first(error, ({ retryAfter }) => {
@@ -87,14 +90,27 @@ export const retryAfterOf = (error: unknown, now: number): number | undefined =>
   const header = headerOf(error, "retry-after")
   return (
     own ??
-    (millis === undefined ? undefined : usable(Number(millis))) ??
-    (header === undefined ? undefined : parseRetryAfter(header, now))
+    (millis === undefined ? undefined : decimalOf(millis)) ??
+    (header === undefined ? undefined : retryAfterText(header, now)) ??
+    first(error, (facts) => retryInfoOf(facts, now))
   )
 }
 
 const textOf = (text: string, now: number): number | undefined =>
-  parseRetryAfter(text, now) ??
+  retryAfterText(text, now) ??
   Option.getOrUndefined(Option.map(Duration.fromInput(text as Duration.Input), Duration.toMillis))
+
+/** Gemini says it in the body; its SDKs keep that as `details`, as `errorDetails`, or as the text of the message. */
+const retryInfoOf = ({ details, errorDetails, message }: Facts, now: number): number | undefined => {
+  for (const detail of [details, errorDetails].flat()) {
+    if (!isObject(detail) || !String(detail["@type"]).endsWith("google.rpc.RetryInfo")) continue
+    return typeof detail.retryDelay === "string" ? retryAfterText(detail.retryDelay, now) : undefined
+  }
+  const [, delay] = (typeof message === "string" && inMessage.exec(message)) || []
+  return delay === undefined ? undefined : retryAfterText(delay, now)
+}
+
+const inMessage = /google\.rpc\.RetryInfo"[^{}]{0,200}"retryDelay"\s*:\s*"([^"]{1,40})"/
 
 /** The provider answered and will bill it, but the reply was of no use. Another try costs again. */
 const billedWords: ReadonlySet<string> = new Set([

@@ -53,6 +53,10 @@ const ours = new Map([
   ["RetryExhausted", false]
 ])
 
+/** Whether an error is of this library, and so says nothing about the provider. */
+export const isOurs = (error: unknown): boolean =>
+  typeof error === "object" && error !== null && "_tag" in error && ours.has(String(error._tag))
+
 /** 429s and others that no waiting cures: the account is out of money, or the request is wrong. */
 const permanentWords = new Set([
   "insufficient_quota",

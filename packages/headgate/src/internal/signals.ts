@@ -1,0 +1,133 @@
+import * as Duration from "effect/Duration"
+import type { Unit } from "../Quota.ts"
+import { headersOf, retryAfterOf } from "./providerError.ts"
+import { isOurs } from "./retryable.ts"
+import { membersOf } from "./structuredFields.ts"
+import { decimalOf, resetText } from "./waits.ts"
+
+/**
+ * What a provider says is left of one of its limits. `remaining` is what may still go in until it is full again, after
+ * `resetAfter`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FeedbackLimit {
+  readonly unit: Exclude<Unit, "cost" | "concurrency">
+  readonly remaining: number
+  readonly limit?: number | undefined
+  readonly resetAfter: Duration.Input
+}
+
+/**
+ * What a provider says of its limits in a reply: what is left of each, and how long to stay away altogether.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Feedback {
+  readonly limits?: ReadonlyArray<FeedbackLimit> | undefined
+  readonly retryAfter?: Duration.Input | undefined
+}
+
+/**
+ * What a reply, or an error that carries one, says of the provider's limits: a `Response`, Effect's responses and errors,
+ * vendors' SDK errors, `{ headers }`, the body of Gemini's errors. `undefined` when it says nothing.
+ *
+ * It reads `retry-after-ms`, `retry-after` and Gemini's `RetryInfo`; `x-ratelimit-*` (OpenAI and those that follow it),
+ * `anthropic-ratelimit-*`, `ratelimit-remaining` and `ratelimit-reset` of old; `RateLimit` and `RateLimit-Policy` of the
+ * IETF draft. What cannot be read asks for nothing: least of all for a retry at once.
+ */
+export const feedbackOf = (reply: unknown, now: number): Feedback | undefined => {
+  if (isOurs(reply)) return undefined
+  const retryAfter = retryAfterOf(reply, now)
+  const limits: Array<FeedbackLimit> = []
+  for (const headers of headersOf(reply)) {
+    limits.push(...prefixed(headers, now), ...structured(headers))
+    if (limits.length > 0) break
+  }
+  if (retryAfter === undefined && limits.length === 0) return undefined
+  return {
+    ...(limits.length === 0 ? undefined : { limits }),
+    ...(retryAfter === undefined ? undefined : { retryAfter: span(retryAfter) })
+  }
+}
+
+/** Whole milliseconds, rounded up but for the noise of fractions. */
+const span = (millis: number): Duration.Duration => Duration.millis(Math.ceil(millis - 1e-6))
+
+const unitOf = (name: string): FeedbackLimit["unit"] | undefined => {
+  if (/concurren/.test(name)) return undefined
+  if (/request/.test(name)) return "requests"
+  if (!/token/.test(name) || /cache/.test(name)) return undefined
+  return /input|prompt/.test(name)
+    ? "inputTokens"
+    : /output|generated|completion/.test(name)
+      ? "outputTokens"
+      : "tokens"
+}
+
+const wholeOf = (value: string | number | undefined): number | undefined =>
+  typeof value === "number" && value >= 0 ? Math.floor(value) : undefined
+
+const countOf = (text: string | undefined): number | undefined => wholeOf(text && decimalOf(text))
+
+const millisOf = (seconds: string | number | undefined): number | undefined =>
+  typeof seconds === "number" && seconds >= 0 ? seconds * 1000 : undefined
+
+/** A limit of zero is how some say that there is none. */
+const limitOf = (
+  unit: FeedbackLimit["unit"] | undefined,
+  remaining: number | undefined,
+  limit: number | undefined,
+  resetMillis: number | undefined
+): ReadonlyArray<FeedbackLimit> =>
+  unit === undefined || remaining === undefined || resetMillis === undefined || limit === 0
+    ? []
+    : [{ unit, remaining, ...(limit === undefined ? undefined : { limit }), resetAfter: span(resetMillis) }]
+
+const named = /^((?:x-|anthropic-)?ratelimit-)(?:(limit|remaining|reset)(?:-(.+))?|(.+)-(limit|remaining|reset))$/
+
+/** `x-ratelimit-remaining-tokens`, `anthropic-ratelimit-tokens-remaining`, `ratelimit-remaining`, and their like. */
+const prefixed = (headers: ReadonlyMap<string, string>, now: number): ReadonlyArray<FeedbackLimit> => {
+  const found = new Map<string, { name: string; limit?: string; remaining?: string; reset?: string }>()
+  for (const [header, value] of headers) {
+    const [, prefix = "", before, after, whole, behind] = named.exec(header) ?? []
+    const part = (before ?? behind) as "limit" | "remaining" | "reset" | undefined
+    if (part === undefined) continue
+    const name = after ?? whole ?? "requests"
+    const key = prefix + name
+    const parts = found.get(key) ?? { name }
+    parts[part] = value
+    found.set(key, parts)
+  }
+  return [...found.values()].flatMap(({ limit, name, remaining, reset }) =>
+    limitOf(
+      unitOf(name),
+      countOf(remaining),
+      // An early draft has the policies behind the limit: `100, 100;w=60`.
+      countOf(limit?.replace(/,.*$/, "")),
+      reset === undefined ? undefined : resetText(reset, now)
+    )
+  )
+}
+
+/** `RateLimit: "minute";r=49;t=30` with `RateLimit-Policy: "minute";q=50;w=60`, or `limit=50, remaining=49, reset=30`. */
+const structured = (headers: ReadonlyMap<string, string>): ReadonlyArray<FeedbackLimit> => {
+  const members = membersOf(headers.get("ratelimit") ?? "") ?? []
+  const policies = membersOf(headers.get("ratelimit-policy") ?? "") ?? []
+  const keyed = (key: string) => members.find((member) => member.key === key)?.value
+  return [
+    ...limitOf("requests", wholeOf(keyed("remaining")), wholeOf(keyed("limit")), millisOf(keyed("reset"))),
+    ...members.flatMap(({ key, parameters, value }) => {
+      if (key !== undefined) return []
+      const policy = policies.find((policy) => policy.key === undefined && policy.value === value)?.parameters
+      return limitOf(
+        unitOf(String(policy?.get("qu") ?? "requests")),
+        wholeOf(parameters.get("r")),
+        wholeOf(policy?.get("q")),
+        millisOf(parameters.get("t")) ?? millisOf(policy?.get("w"))
+      )
+    })
+  ]
+}
