@@ -1,0 +1,149 @@
+// Decisions in Redis, each side on a server of its own, through the client that its documentation names.
+import { NodeRedis } from "@effect/platform-node"
+import { Effect, Layer } from "effect"
+import { RateLimiter, Redis } from "effect/persistence"
+import { Alerts, Budget } from "headgate"
+import { RedisQuotaStore } from "headgate/redis"
+import { RateLimiterRedis, RateLimiterUnion } from "rate-limiter-flexible"
+import { createClient } from "redis"
+import { startServer } from "../../../headgate/test/servers/redis.ts"
+import type { Contestant, Effort } from "../Contest.ts"
+import { quantile, timed } from "../measure.ts"
+import { byFibers, serviceOf } from "./fibers.ts"
+import { estimate, quotasOf } from "./headgate.ts"
+
+/** A decision that is ready to be asked for. */
+interface Decider {
+  readonly decide: Effect.Effect<unknown, unknown>
+  readonly end: () => Promise<unknown>
+}
+
+export type Kind = "headgate" | "headgateSettled" | "union" | "effect" | "trivial"
+
+const quotas = 8
+const limit = 9_000_000_000_000
+
+const budgetOf = (url: string) =>
+  serviceOf(
+    Budget.Budget,
+    Budget.layer({ quotas: quotasOf(quotas) }).pipe(
+      Layer.provide(RedisQuotaStore.layer()),
+      Layer.provide(NodeRedis.layer({ url })),
+      Layer.provide(Alerts.layer)
+    )
+  )
+
+const deciders: { readonly [K in Kind]: (url: string) => Promise<Decider> } = {
+  /** A reservation on 8 quotas. */
+  headgate: async (url) => {
+    const { end, service } = await budgetOf(url)
+    return { decide: service.reserve(estimate), end }
+  },
+  /** A reservation and its settlement. */
+  headgateSettled: async (url) => {
+    const { end, service } = await budgetOf(url)
+    return { decide: Effect.flatMap(service.reserve(estimate), (held) => service.settle(held, estimate)), end }
+  },
+  union: async (url) => {
+    const storeClient = createClient({ url })
+    await storeClient.connect()
+    const union = new RateLimiterUnion(
+      ...Array.from({ length: quotas }, (_, index) => {
+        const duration = [60, 3600, 86_400, 604_800][index % 4]!
+        return new RateLimiterRedis({
+          storeClient,
+          useRedisPackage: true,
+          keyPrefix: `quota-${index}`,
+          points: limit,
+          duration
+        })
+      })
+    )
+    return { decide: Effect.promise(() => union.consume("42", 1200)), end: () => storeClient.close() }
+  },
+  effect: async (url) => {
+    const { end, service } = await serviceOf(
+      RateLimiter.RateLimiter,
+      RateLimiter.layer.pipe(Layer.provide(RateLimiter.layerStoreRedis()), Layer.provide(NodeRedis.layer({ url })))
+    )
+    const consume = (index: number) =>
+      service.consume({
+        key: `quota-${index}`,
+        limit,
+        window: (["1 minute", "1 hour", "1 day", "30 days"] as const)[index % 4]!,
+        tokens: 1200
+      })
+    const decide = Effect.forEach([0, 1, 2, 3, 4, 5, 6, 7], consume, { concurrency: "unbounded", discard: true })
+    return { decide, end }
+  },
+  /** The least that a script can do, through the client that ours uses. */
+  trivial: async (url) => {
+    const { end, service } = await serviceOf(Redis.Redis, NodeRedis.layer({ url }))
+    const script = Redis.script((key: string) => [key], {
+      lua: "return redis.call('GET', KEYS[1])",
+      numberOfKeys: 1
+    })
+    const evaluate = service.eval(script)
+    return { decide: Effect.suspend(() => evaluate("quota")), end }
+  }
+}
+
+const start = async (kind: Kind) => {
+  const server = await startServer()
+  const { decide, end } = await deciders[kind](server.url)
+  await Effect.runPromise(decide)
+  return {
+    server,
+    decide,
+    end: async () => {
+      await end()
+      await server.end()
+    }
+  }
+}
+
+/** The time below which this share of the decisions lies, one after another, in microseconds. */
+export const latency =
+  (kind: Kind, share: number) =>
+  async ({ subjects }: Effort): Promise<Contestant> => {
+    const { decide, end } = await start(kind)
+    const round = Effect.gen(function* () {
+      const times: Array<number> = []
+      for (let time = 0; time < subjects(2000); time++) {
+        const start = performance.now()
+        yield* decide
+        times.push((performance.now() - start) * 1000)
+      }
+      return quantile(times, share)
+    })
+    await Effect.runPromise(round)
+    return { round: () => Effect.runPromise(round), end }
+  }
+
+/** Time per decision with so many in flight. */
+export const inFlight =
+  (kind: Kind, fibers: number) =>
+  async (effort: Effort): Promise<Contestant> => {
+    const { decide, end } = await start(kind)
+    return { ...(await timed((times) => byFibers(times, fibers, () => decide), effort)), end }
+  }
+
+/** Scripts that the server was sent per decision, as it counts them. */
+export const commands = (kind: Kind) => async (): Promise<Contestant> => {
+  const { decide, end, server } = await start(kind)
+  const client = createClient({ url: server.url })
+  await client.connect()
+  const decisions = 100
+  return {
+    round: async () => {
+      await client.configResetStat()
+      await byFibers(decisions, 1, () => decide)
+      const counts = [...(await client.info("commandstats")).matchAll(/cmdstat_(?:eval|fcall)[^:]*:calls=(\d+)/g)]
+      return counts.reduce((sum, [, calls]) => sum + Number(calls), 0) / decisions
+    },
+    end: async () => {
+      await client.close()
+      await end()
+    }
+  }
+}

@@ -1,0 +1,70 @@
+import { type Contest, fixed, type Peer, type Side, type Table } from "../Contest.ts"
+import type { Kind } from "../peers/redis.ts"
+
+const names: { readonly [K in Kind]: string } = {
+  headgate: "headgate",
+  headgateSettled: "headgate",
+  union: "rate-limiter-flexible, union of 8",
+  effect: "Effect's RateLimiter × 8",
+  trivial: "an EVALSHA that reads one key"
+}
+
+const commands = (kind: Kind): Side => ({
+  name: names[kind],
+  load: () => import("../peers/redis.ts").then((peer) => peer.commands(kind)())
+})
+
+const latency = (kind: Kind, share: number): Side => ({
+  name: names[kind],
+  load: (effort) => import("../peers/redis.ts").then((peer) => peer.latency(kind, share)(effort))
+})
+
+const inFlight = (kind: Kind, fibers: number): Side => ({
+  name: names[kind],
+  load: (effort) => import("../peers/redis.ts").then((peer) => peer.inFlight(kind, fibers)(effort))
+})
+
+const goal = (side: Side, goal: number | undefined): Peer => (goal === undefined ? side : { ...side, goal })
+
+const throughput = (fibers: number, best?: number): Contest => ({
+  name: `Redis, reserve, 8 quotas, ${fibers} in flight`,
+  unit: "µs",
+  ours: inFlight("headgate", fibers),
+  peers: [goal(inFlight("union", fibers), best), goal(inFlight("effect", fibers), best), inFlight("trivial", fibers)]
+})
+
+export const redis: Table = {
+  title: "A decision in Redis",
+  how:
+    "A `redis-server` on loopback for each side, on the same machine and without persistence. 8 quotas: ours in one script, the unions " +
+    "in 8, sent at once. One after another, or the time per decision with so many in flight.",
+  contests: [
+    {
+      name: "Redis, commands per decision, 8 quotas",
+      unit: "commands",
+      rounds: 2,
+      ours: commands("headgate"),
+      peers: [{ ...fixed("one command", 1), goal: 1 }, commands("union"), commands("effect")]
+    },
+    {
+      name: "Redis, reserve, 8 quotas, p50",
+      unit: "µs",
+      ours: latency("headgate", 0.5),
+      peers: [goal(latency("trivial", 0.5), 1.3), latency("union", 0.5), latency("effect", 0.5)]
+    },
+    {
+      name: "Redis, reserve, 8 quotas, p99",
+      unit: "µs",
+      ours: latency("headgate", 0.99),
+      peers: [latency("trivial", 0.99), latency("union", 0.99), latency("effect", 0.99)]
+    },
+    throughput(64, 0.5),
+    throughput(256),
+    {
+      name: "Redis, reserve + settle, 8 quotas, 64 in flight",
+      unit: "µs",
+      ours: inFlight("headgateSettled", 64),
+      peers: [inFlight("union", 64)]
+    }
+  ]
+}
