@@ -1,74 +1,104 @@
-// A TCP proxy that cuts connections between a request and its reply.
-import { connect, createServer, type Socket } from "node:net"
+// A TCP proxy before a Redis or PostgreSQL server that delays requests, and cuts connections before a request gets through
+// or after its answer was given.
+import { once } from "node:events"
+import { connect, createServer, type Server, type Socket } from "node:net"
 
-export interface Proxy {
-  readonly port: number
-  /** Cuts a connection after every n-th request was passed on, without its reply; 0 for never. */
-  readonly cutEvery: (requests: number) => void
-  readonly cuts: () => number
-  /** Requests that were passed on and of which the answer was lost. */
-  readonly lost: () => number
-  readonly end: () => Promise<void>
-}
+/** What becomes of a request. Those that were sent before it and have no answer yet share its fate. */
+export type Fate = "pass" | "delay" | "loseRequest" | "loseAnswer"
 
-export const startProxy = (to: number): Promise<Proxy> => {
-  let every = 0
-  let requests = 0
-  let cuts = 0
-  let lost = 0
-  const sockets = new Set<Socket>()
-  const server = createServer((inside) => {
-    const outside = connect(to, "127.0.0.1")
-    let isCut = false
+/** Calls of the stores: a script of Redis, and a function of PostgreSQL with the accounts or plans it is for. */
+const calls = /EVALSHA|"accounts":|"plans":/g
+
+export class Proxy {
+  /** What becomes of the next call only; `fate` decides on those after it. */
+  next: Fate = "pass"
+  fate: () => Fate = () => "pass"
+  /** Where connections go that are opened from now on. */
+  to: number
+  cuts = 0
+  /** Calls of which nobody was told whether they were applied. */
+  lost = 0
+  private readonly server: Server
+  private readonly sockets = new Set<Socket>()
+
+  private constructor(to: number) {
+    this.to = to
+    this.server = createServer((client) => this.open(client))
+  }
+
+  static async start(to: number): Promise<Proxy> {
+    const proxy = new Proxy(to)
+    proxy.server.listen(0, "127.0.0.1")
+    await once(proxy.server, "listening")
+    return proxy
+  }
+
+  get port(): number {
+    const address = this.server.address()
+    return typeof address === "object" && address !== null ? address.port : 0
+  }
+
+  /** Ends all connections that are open. */
+  cut(): void {
+    for (const socket of this.sockets) socket.destroy()
+  }
+
+  async stop(): Promise<void> {
+    this.cut()
+    this.server.close()
+    await once(this.server, "close")
+  }
+
+  private open(client: Socket): void {
+    const upstream = connect(this.to, "127.0.0.1")
     let unanswered = 0
-    for (const socket of [inside, outside]) {
-      sockets.add(socket)
+    let isSilent = false
+    const cut = () => {
+      if (!client.destroyed) client.resetAndDestroy()
+      upstream.destroy()
+    }
+    for (const socket of [client, upstream]) {
       socket.setNoDelay(true)
-      socket.on("error", () => {})
+      this.sockets.add(socket)
+      socket.on("error", cut)
       socket.on("close", () => {
-        sockets.delete(socket)
-        inside.destroy()
-        if (!isCut) outside.destroy()
+        this.sockets.delete(socket)
+        cut()
       })
     }
-    inside.on("data", (data) => {
-      outside.write(data)
-      const asked = data.toString("latin1").split("EVALSHA").length - 1
+    const lose = () => {
+      this.cuts++
+      this.lost += unanswered
+      unanswered = 0
+      cut()
+    }
+    client.on("data", (data) => {
+      const asked = data.toString("latin1").match(calls)?.length ?? 0
+      const fate = asked === 0 || isSilent ? "pass" : this.next === "pass" ? this.fate() : this.next
+      if (asked > 0) this.next = "pass"
       unanswered += asked
-      requests += asked
-      if (every > 0 && asked > 0 && requests >= every) {
-        requests = 0
-        isCut = true
-        cuts++
+      switch (fate) {
+        case "loseRequest":
+          return lose()
+        case "loseAnswer":
+          isSilent = true
+          break
+        case "delay":
+          // Nothing overtakes it.
+          client.pause()
+          setTimeout(() => {
+            upstream.write(data)
+            client.resume()
+          }, 20)
+          return
       }
+      upstream.write(data)
     })
-    // The server has answered, so it has applied what was asked: now the answer is lost.
-    outside.on("data", (data) => {
-      if (isCut) {
-        lost += unanswered
-        unanswered = 0
-        inside.resetAndDestroy()
-        outside.destroy()
-      } else {
-        unanswered = 0
-        inside.write(data)
-      }
+    // The server has answered, so it has applied what was asked.
+    upstream.on("data", (data) => {
+      if (isSilent) return lose()
+      unanswered = 0
+      client.write(data)
     })
-  })
-  return new Promise((resolve) => {
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address()
-      resolve({
-        port: typeof address === "object" && address !== null ? address.port : 0,
-        cutEvery: (requests) => (every = requests),
-        cuts: () => cuts,
-        lost: () => lost,
-        end: () =>
-          new Promise((done) => {
-            for (const socket of sockets) socket.destroy()
-            server.close(() => done())
-          })
-      })
-    })
-  })
+  }
 }

@@ -55,6 +55,7 @@ export const freePort = async (): Promise<number> => {
 export interface Server {
   readonly port: number
   readonly url: string
+  readonly dir: string
   readonly process: () => ChildProcess
   readonly signal: (signal: NodeJS.Signals) => void
   /** `kill -9`, and the same server again with what it has on disk. */
@@ -79,6 +80,13 @@ const ready = (child: ChildProcess): Promise<void> =>
     child.once("exit", () => reject(new Error(`redis-server ended:\n${log}`)))
   })
 
+const running = new Set<() => void>()
+
+// A run that is cut leaves no server behind.
+process.once("exit", () => {
+  for (const abandon of running) abandon()
+})
+
 export const startServer = async (...options: ReadonlyArray<string>): Promise<Server> => {
   const port = await freePort()
   const dir = mkdtempSync(join(tmpdir(), "headgate-redis-"))
@@ -92,11 +100,15 @@ export const startServer = async (...options: ReadonlyArray<string>): Promise<Se
     child.kill("SIGKILL")
     await exited(child)
   }
-  // A run that is cut leaves no server behind.
-  process.once("exit", () => child.kill("SIGKILL"))
+  const abandon = () => {
+    child.kill("SIGKILL")
+    rmSync(dir, { recursive: true, force: true })
+  }
+  running.add(abandon)
   await start()
   return {
     port,
+    dir,
     url: `redis://127.0.0.1:${port}`,
     process: () => child,
     signal: (signal) => child.kill(signal),
@@ -104,6 +116,7 @@ export const startServer = async (...options: ReadonlyArray<string>): Promise<Se
     start,
     end: async () => {
       await kill()
+      running.delete(abandon)
       rmSync(dir, { recursive: true, force: true })
     }
   }

@@ -1,14 +1,12 @@
-// What a PostgreSQL store must survive: cut connections, restarts under load, locks, many processes.
-import { PgClient } from "@effect/sql-pg"
+// What a PostgreSQL store keeps and forgets, and locks. Worse is in ../faults.
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Redacted } from "effect"
+import { Effect, Fiber, Layer } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
-import { QuotaStore, type StoreError, Window } from "headgate"
+import { QuotaStore, Window } from "headgate"
 import { setTimeout } from "node:timers/promises"
 import { account, command, tokens } from "../internal/support.ts"
+import { Proxy } from "../servers/proxy.ts"
 import { isOwn, missing, named, type PostgresServer, startPostgres } from "../servers/postgres.ts"
-import { Proxy } from "./proxy.ts"
-import { Worker } from "./spawn.ts"
 import { newPrefix, postgres, storeLayer, TestClock, use } from "./support.ts"
 
 const total = { unit: "tokens", limit: 1_000_000, window: Window.lifetime, name: "total" } as const
@@ -51,152 +49,6 @@ describe.skipIf(missing !== undefined)(named("PostgreSQL in trouble"), () => {
     await make()
     const rows = await query(`SELECT * FROM ${prefix}_migrations`)
     assert.strictEqual(rows.length, 1)
-  })
-
-  const verbs: ReadonlyArray<
-    readonly [
-      name: string,
-      run: (store: QuotaStore.Service) => Effect.Effect<unknown, StoreError>,
-      expected: ReadonlyArray<readonly [used: number, held: number]>
-    ]
-  > = [
-    [
-      "reserve",
-      (store) => store.reserve(command(accounts, tokens(40))),
-      [
-        [500, 60],
-        [500, 60],
-        [0, 2],
-        [500, 60],
-        [500, 60]
-      ]
-    ],
-    [
-      "extend",
-      (store) => store.extend(held, tokens(7), 0),
-      [
-        [500, 27],
-        [500, 27],
-        [0, 1],
-        [500, 27],
-        [500, 27]
-      ]
-    ],
-    [
-      "settle",
-      (store) => store.settle(held, tokens(30)),
-      [
-        [530, 0],
-        [530, 0],
-        [0, 0],
-        [530, 0],
-        [530, 0]
-      ]
-    ],
-    [
-      "release",
-      (store) => store.release(held),
-      [
-        [500, 0],
-        [500, 0],
-        [0, 0],
-        [500, 0],
-        [500, 0]
-      ]
-    ],
-    [
-      "record",
-      (store) => store.record(accounts, tokens(11), undefined),
-      [
-        [511, 20],
-        [511, 20],
-        [0, 1],
-        [511, 20],
-        [511, 20]
-      ]
-    ],
-    [
-      "reset",
-      (store) => store.reset({ accounts: [all] }),
-      [
-        [0, 20],
-        [0, 20],
-        [0, 1],
-        [500, 20],
-        [500, 20]
-      ]
-    ],
-    [
-      "reset of plans",
-      (store) => store.reset({ plans: [users.plan] }),
-      [
-        [500, 20],
-        [500, 20],
-        [0, 1],
-        [0, 20],
-        [0, 20]
-      ]
-    ],
-    [
-      "status",
-      (store) => store.status(accounts),
-      [
-        [500, 20],
-        [500, 20],
-        [0, 1],
-        [500, 20],
-        [500, 20]
-      ]
-    ]
-  ]
-  let held: QuotaStore.Hold
-
-  describe.each(["loseRequest", "loseAnswer", "terminate"] as const)("connection cut: %s", (how) => {
-    it.skipIf(!isOwn).each(verbs)("%s is done once", async (name, run, expected) => {
-      const proxy = await Proxy.start(server.port)
-      const prefix = newPrefix()
-      const layer = storeLayer({ prefix, timeout: "10 seconds" }).pipe(
-        Layer.provide(postgres(`postgres://postgres@127.0.0.1:${proxy.port}/postgres`, { maxConnections: 2 }))
-      )
-      await use(layer, (store) =>
-        Effect.gen(function* () {
-          yield* store.record(accounts, tokens(500), undefined)
-          held = hold(yield* store.reserve(command(accounts, tokens(20))))
-          if (how === "terminate") {
-            // Its backend is ended while it waits for a row.
-            const locker = PgClient.layer({ url: Redacted.make(server.url), maxConnections: 2 })
-            const blocked = Effect.gen(function* () {
-              const sql = yield* SqlClient
-              yield* sql
-                .withTransaction(
-                  Effect.gen(function* () {
-                    yield* sql.unsafe(`SELECT id FROM ${prefix}_accounts FOR UPDATE`)
-                    const fiber = yield* Effect.forkChild(run(store))
-                    let ended = 0
-                    while (ended === 0 && name !== "status") {
-                      yield* Effect.sleep("5 millis")
-                      const rows = yield* sql.unsafe(
-                        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                      WHERE wait_event_type = 'Lock' AND query LIKE '%${prefix}%' AND pid <> pg_backend_pid()`
-                      )
-                      ended = rows.length
-                    }
-                    return fiber
-                  })
-                )
-                .pipe(Effect.flatMap((fiber) => Fiber.join(fiber)))
-            })
-            yield* Effect.provide(blocked, locker)
-          } else {
-            proxy.next = how
-            yield* run(store)
-            assert.strictEqual(proxy.cuts, 1)
-          }
-          assert.deepStrictEqual<unknown>(yield* counters(store), expected)
-        })
-      )
-      await proxy.stop()
-    })
   })
 
   it.skipIf(!isOwn)("tells alerts although their answer was lost", async () => {
@@ -329,70 +181,6 @@ describe.skipIf(missing !== undefined)(named("PostgreSQL in trouble"), () => {
         assert.deepStrictEqual((yield* counters(store))[0], [11, 0])
       })
     )
-  })
-
-  it.skipIf(!isOwn)(
-    "never loses an acknowledged settlement when the server is killed under load",
-    { timeout: 60_000 },
-    async () => {
-      const prefix = newPrefix()
-      const other = await startPostgres()
-      const layer = storeLayer({ prefix, timeout: "8 seconds" }).pipe(Layer.provide(postgres(other.url)))
-      const acknowledged = new Map<string, number>()
-      let running = true
-      await use(layer, (store) =>
-        Effect.gen(function* () {
-          const worker = Effect.gen(function* () {
-            while (running) {
-              const one = hold(yield* store.reserve(command(accounts, tokens(9))))
-              const actual = 1 + (acknowledged.size % 9)
-              const booked = yield* store.settle(one, tokens(actual))
-              assert.strictEqual(booked._tag, "Booked")
-              acknowledged.set(one.id, actual)
-            }
-          })
-          const restarts = Effect.promise(async () => {
-            for (let round = 0; round < 4; round++) {
-              await setTimeout(300)
-              await (round % 2 === 0 ? other.kill() : other.shutDown())
-              await other.start()
-            }
-            await setTimeout(300)
-            running = false
-          })
-          yield* Effect.all([restarts, ...Array.from({ length: 16 }, () => worker)], { concurrency: "unbounded" })
-          const sum = [...acknowledged.values()].reduce((sum, one) => sum + one, 0)
-          assert.isAbove(acknowledged.size, 100)
-          assert.deepStrictEqual(yield* counters(store), [
-            [sum, 0],
-            [sum, 0],
-            [0, 0],
-            [sum, 0],
-            [sum, 0]
-          ])
-        })
-      )
-      await other.stop()
-    }
-  )
-
-  it("lets several processes spend one budget to the end and no further", { timeout: 60_000 }, async () => {
-    const prefix = newPrefix()
-    const limit = 800
-    const workers = Array.from({ length: 3 }, () => new Worker(server.url, prefix, limit, 16, 1_000))
-    const spent = await Promise.all(workers.map((worker) => worker.spent()))
-    const sum = spent.reduce((sum, { tokens }) => sum + tokens, 0)
-    assert.isAtMost(sum, limit)
-    assert.isAtLeast(sum, limit * 0.995)
-    assert.deepStrictEqual(spent.flatMap(({ alerts }) => alerts).toSorted(), [
-      "ThresholdReached 0.5",
-      "ThresholdReached 0.8",
-      ...(sum === limit ? ["ThresholdReached 1"] : [])
-    ])
-    const [holds] = await query<{ readonly sum: bigint; readonly open: bigint }>(
-      `SELECT sum(actual[5])::int8 AS sum, count(*) FILTER (WHERE ended IS NULL)::int8 AS open FROM ${prefix}_holds`
-    )
-    assert.deepStrictEqual([Number(holds?.sum), Number(holds?.open)], [sum, 0])
   })
 
   it("does not run backwards with its clock", async () => {

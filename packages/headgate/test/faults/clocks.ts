@@ -1,0 +1,123 @@
+// Clocks that are wrong: those of clients by an hour, the store's back by an hour and ahead by a day.
+import { assert } from "@effect/vitest"
+import { Clock, Duration, Effect } from "effect"
+import { Choices, seedOf } from "../internal/support.ts"
+import { services } from "./connect.ts"
+import { fault } from "./fault.ts"
+import { missing, type Name, targets } from "./targets.ts"
+
+const hour = 3_600_000
+const minute = 60_000
+/** A slot of a window of a minute counts until it has left it. */
+const longest = minute + minute / 12
+
+interface Use {
+  readonly at: number
+  readonly tokens: number
+}
+
+/** The most that was used in any span of a minute, and on any day. */
+const most = (uses: ReadonlyArray<Use>) => {
+  let inMinute = 0
+  const days = new Map<number, number>()
+  for (const [index, { at, tokens }] of uses.entries()) {
+    let sum = 0
+    for (let before = index; before >= 0 && uses[before]!.at > at - minute; before--) sum += uses[before]!.tokens
+    inMinute = Math.max(inMinute, sum)
+    const day = Math.floor(at / (24 * hour))
+    days.set(day, (days.get(day) ?? 0) + tokens)
+  }
+  return { inMinute, inDay: Math.max(0, ...days.values()) }
+}
+
+export const clocks = (target: Name, short: { readonly steps: number }, full: typeof short) =>
+  fault({
+    name: target === "Redis" ? "clocks" : `clocks-${target === "SQLite" ? "sqlite" : "postgres"}`,
+    fault: `client clock ± 1 h, store clock backwards 1 h and forward 24 h (${target})`,
+    mustHold: "never over in any window by the store's time; nobody sleeps longer than a window",
+    missing: missing[target],
+    short,
+    full,
+    run: ({ steps }) =>
+      Effect.gen(function* () {
+        const { address, clock, setClock } = yield* targets[target]
+        const choices = new Choices(seedOf(`clocks of ${target}`))
+        const limit = 200
+        const timeout = 20_000
+        const real = yield* Clock.Clock
+        let now = Date.UTC(2026, 2, 4, 5, 6, 7)
+        const goTo = (time: number) => {
+          now = time
+          return setClock("clocks", time)
+        }
+        yield* goTo(now)
+        let slept = 0
+        let sleeps = 0
+        // Who sleeps lets the store's time go on by as much. Only a store's own deadline is real.
+        const offBy = (offset: number): Clock.Clock => ({
+          ...real,
+          currentTimeMillisUnsafe: () => now + offset,
+          currentTimeMillis: Effect.sync(() => now + offset),
+          currentTimeNanosUnsafe: () => real.currentTimeNanosUnsafe() + BigInt(offset) * 1_000_000n,
+          monotonicTimeNanosUnsafe: () => real.monotonicTimeNanosUnsafe(),
+          sleep: (duration) => {
+            const millis = Duration.toMillis(duration)
+            if (millis === timeout) return real.sleep(duration)
+            sleeps++
+            slept = Math.max(slept, millis)
+            return Effect.andThen(goTo(now + Math.ceil(millis)), Effect.yieldNow)
+          }
+        })
+        const options = { prefix: "clocks", quotas: "clocks", limit, ttl: 10 * minute, timeout, clock } as const
+        const clients = yield* Effect.forEach([-hour, 0, hour], (offset) =>
+          Effect.map(services(address, options), (one) => ({ ...one, clock: offBy(offset) }))
+        )
+        // Redis has one time for all accounts, the databases one for each.
+        const seen = { budget: 0, limiter: 0 }
+        const uses = { budget: [] as Array<Use>, limiter: [] as Array<Use> }
+        const note = (of: keyof typeof uses, tokens: number) => {
+          seen[of] = Math.max(now, seen[of], ...(target === "Redis" ? [seen.budget, seen.limiter] : []))
+          if (tokens > 0) uses[of].push({ at: seen[of], tokens })
+        }
+        const jumps = { back: 0, ahead: 0 }
+        let refused = 0
+        for (let step = 0; step < steps; step++) {
+          const jump = choices.next()
+          if (jump < 0.03) jumps.back++
+          else if (jump < 0.06) jumps.ahead++
+          yield* goTo(jump < 0.03 ? now - hour : jump < 0.06 ? now + 24 * hour : now + choices.between(0, 4000))
+          const { budget, clock, limiter } = choices.of(clients)
+          const tokens = choices.between(1, 30)
+          const call = Effect.gen(function* () {
+            if (choices.chance(0.3)) {
+              yield* Effect.andThen(
+                limiter.acquire({ tokens }),
+                Effect.sync(() => note("limiter", tokens))
+              )
+              return
+            }
+            const reservation = yield* budget.reserve({ tokens })
+            const actual = choices.between(1, tokens)
+            yield* budget.settle(reservation, { tokens: actual })
+            note("budget", actual)
+          }).pipe(
+            Effect.catchTag("BudgetExceeded", (error) =>
+              Effect.sync(() => {
+                refused++
+                note("budget", 0)
+                const window = error.quota === "minute" ? longest : 24 * hour
+                assert.isAtMost(Duration.toMillis(error.retryAfter), window)
+              })
+            )
+          )
+          yield* Effect.provideService(call, Clock.Clock, clock)
+        }
+        const spent = most(uses.budget)
+        const limited = most(uses.limiter)
+        assert.isAtMost(spent.inMinute, limit)
+        assert.isAtMost(spent.inDay, 2 * limit)
+        assert.isAtMost(limited.inMinute, limit)
+        assert.isAtMost(slept, longest)
+        return `${steps.toLocaleString("en")} calls, ${jumps.back} times back and ${jumps.ahead} ahead, at most ${Math.max(spent.inMinute, limited.inMinute)} of ${limit} in a minute and ${spent.inDay} of ${2 * limit} in a day, ${refused} refused, ${sleeps} sleeps of at most ${slept / 1000} s`
+      })
+  })
