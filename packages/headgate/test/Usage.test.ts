@@ -41,7 +41,11 @@ describe("Usage", () => {
 
   it.effect("knows its cached tokens as a part of its input, or of all where the input is not known", () =>
     Effect.gen(function* () {
-      assert.strictEqual((yield* Usage.make({ tokens: 10, cachedInputTokens: 10 })).cachedInputTokens, 10)
+      const usage = yield* Usage.make({ tokens: 10, cachedInputTokens: 10 })
+      assert.deepStrictEqual([usage.cachedInputTokens, usage.inputTokens, usage.tokens], [10, 10, 10])
+      assert.deepStrictEqual(yield* Usage.make(usage), usage, "complete is complete")
+      const more = yield* Effect.flip(Usage.make({ tokens: 10, cachedInputTokens: 11 }))
+      assert.deepStrictEqual([more.field, more.value], ["cachedInputTokens", 11])
       const error = yield* Effect.flip(Usage.make({ inputTokens: 9, outputTokens: 5, cachedInputTokens: 10 }))
       assert.deepStrictEqual([error._tag, error.field, error.value], ["InvalidUsage", "cachedInputTokens", 10])
     })

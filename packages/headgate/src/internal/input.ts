@@ -17,12 +17,14 @@ export const checkUsage = (input: Usage.Input, requests: number): Usage.Usage | 
     const value = input[field]
     if (value !== undefined && !isCount(value)) return invalidUsage(field, wholeNumber, value)
   }
-  const { inputTokens = 0, outputTokens = 0, cachedInputTokens = 0 } = input
-  const tokens = Math.max(input.tokens ?? 0, inputTokens + outputTokens)
-  if (!isCount(tokens)) return invalidUsage("tokens", wholeNumber, tokens)
-  if (cachedInputTokens > (input.inputTokens ?? tokens)) {
+  const { outputTokens = 0, cachedInputTokens = 0 } = input
+  if (cachedInputTokens > (input.inputTokens ?? Math.max(input.tokens ?? 0, outputTokens))) {
     return invalidUsage("cachedInputTokens", "at most inputTokens, of which it is a part", cachedInputTokens)
   }
+  // What was cached was input: a usage that is completed again must stay as it is.
+  const inputTokens = input.inputTokens ?? cachedInputTokens
+  const tokens = Math.max(input.tokens ?? 0, inputTokens + outputTokens)
+  if (!isCount(tokens)) return invalidUsage("tokens", wholeNumber, tokens)
   const cost = input.cost === undefined ? Money.zero : Money.fromInput(input.cost)
   if (cost === undefined) return invalidUsage("cost", "money from $0 to $9007199", input.cost)
   return { requests: input.requests ?? requests, inputTokens, outputTokens, cachedInputTokens, tokens, cost }

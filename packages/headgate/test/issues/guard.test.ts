@@ -40,6 +40,16 @@ describe("guarded calls", () => {
     )
   )
 
+  it.effect("that tell what was cached, but not of what input, are settled like others", () =>
+    on(
+      limit,
+      Effect.gen(function* () {
+        yield* guard(Effect.succeed({ tokens: 80, cachedInputTokens: 50 }), call)
+        assert.deepStrictEqual(yield* money, { used: 80, held: 0 })
+      })
+    )
+  )
+
   it.effect("that were cancelled do not keep their hold (litellm PR #30519)", () =>
     on(
       limit,
