@@ -14,22 +14,22 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
+import * as Stream from "effect/Stream"
 import * as Alerts from "./Alerts.ts"
 import * as Budget from "./Budget.ts"
 import type { InvalidUsage, StoreError } from "./Errors.ts"
-import * as metrics from "./internal/metrics.ts"
+import { begin, wayOf } from "./internal/course.ts"
 import { oneOf } from "./internal/plans.ts"
+import { streamed, type StreamedCall } from "./internal/streamed.ts"
 import { afterwards, type Reading, tookOf } from "./internal/took.ts"
 import * as QuotaStore from "./QuotaStore.ts"
 import * as RateLimiter from "./RateLimiter.ts"
 import * as Retry from "./Retry.ts"
 import type { Subject } from "./Subject.ts"
-import * as Usage from "./Usage.ts"
+import type * as Usage from "./Usage.ts"
 import type { UsageRecord } from "./UsageRecord.ts"
 
 /**
@@ -51,6 +51,20 @@ export interface Call<in A = unknown, in E = unknown> extends Reading<A, E> {
 }
 
 /**
+ * A streamed call to be guarded.
+ *
+ * - `estimate`: what one attempt takes before any output; without `chunk`, the most that it will take.
+ * - `chunk`: how much output is held ahead. Whenever the output comes to what is held, another chunk is.
+ * - `delivered`: the output in one element. Asked once for each.
+ * - `actual`: what an element says the whole call took. The last answer wins.
+ * - `actualOnError`, `subject`, `onUnknown`: as in `Call`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface StreamCall<in A = unknown, in E = unknown> extends StreamedCall<A, E> {}
+
+/**
  * How a guarded call can be refused.
  *
  * @category errors
@@ -69,6 +83,11 @@ export class Guard extends Context.Service<
   {
     /** Runs an effect as a guarded call. */
     readonly guard: <A, E, R>(self: Effect.Effect<A, E, R>, call: Call<A, E>) => Effect.Effect<A, E | GuardError, R>
+    /** Runs a stream as a guarded call. */
+    readonly guardStream: <A, E, R>(
+      self: Stream.Stream<A, E, R>,
+      call: StreamCall<A, E>
+    ) => Stream.Stream<A, E | GuardError, R>
     /** For those who call by hand: asks the budget, then takes a place in the rate limiter. Holds no budget. */
     readonly preCheck: (estimate: Usage.Input, subject?: Subject) => Effect.Effect<void, GuardError>
     /** For those who call by hand: books what a call took. */
@@ -98,23 +117,6 @@ export interface Options {
   readonly tracing?: "spans" | "none" | undefined
 }
 
-/** What is known of a call under way. */
-interface Progress {
-  attempts: number
-  /** Whether the last attempt got as far as the provider. */
-  called: boolean
-  waited: number
-  /** What the attempts so far took. */
-  spent: Usage.Usage | undefined
-  /** The part of it that the reservation does not cover, because the next attempt needs all of it. */
-  uncovered: Usage.Usage | undefined
-}
-
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-
-const add = (sum: Usage.Usage | undefined, usage: Usage.Usage): Usage.Usage =>
-  sum === undefined ? usage : Usage.sum(sum, usage)
-
 /**
  * Makes the service of the three services it puts in order.
  *
@@ -130,93 +132,26 @@ export const make = (options?: {
     const budget = yield* Budget.Budget
     const limiter = yield* RateLimiter.RateLimiter
     const retry = yield* Retry.Retry
-
-    const attempt = <A, E, R>(
-      self: Effect.Effect<A, E, R>,
-      call: Call<A, E>,
-      reservation: Budget.Reservation,
-      progress: Progress
-    ): Effect.Effect<A, E | GuardError, R> => {
-      const { estimate, subject } = reservation
-      const use = (permit: RateLimiter.Permit, restore: Restore) => {
-        progress.attempts++
-        progress.called = true
-        progress.waited += Duration.toMillis(permit.waited)
-        return Effect.onExit(restore(self), (exit) =>
-          Effect.flatMap(tookOf(exit, estimate, call), (took) => {
-            if (took !== undefined) {
-              progress.spent = add(progress.spent, took)
-              if (Exit.isFailure(exit)) progress.uncovered = add(progress.uncovered, took)
-            }
-            return afterwards(limiter.settle(permit, took ?? { requests: estimate.requests }))
-          })
-        )
-      }
-      const placed = limiter.withPermit(estimate, subject, use)
-      return Effect.suspend(() => {
-        const more = progress.uncovered
-        progress.called = false
-        if (more === undefined) return placed
-        progress.uncovered = undefined
-        return Effect.andThen(budget.extend(reservation, more), placed)
-      })
-    }
-
-    const finish = (
-      exit: Exit.Exit<unknown, unknown>,
-      reservation: Budget.Reservation,
-      progress: Progress
-    ): Effect.Effect<void> =>
-      Effect.withFiber((fiber) => {
-        const { attempts, spent, waited } = progress
-        const outcome = Exit.isSuccess(exit)
-          ? "answered"
-          : attempts === 0 && !Exit.hasInterrupts(exit)
-            ? "refused"
-            : Exit.hasInterrupts(exit)
-              ? "interrupted"
-              : "failed"
-        metrics.calls[outcome].updateUnsafe(1, fiber.context)
-        if (attempts > 0) metrics.attempts.updateUnsafe(attempts, fiber.context)
-        if (spent !== undefined && spent.tokens > 0) {
-          metrics.estimateRatio.updateUnsafe(reservation.estimate.tokens / spent.tokens, fiber.context)
-        }
-        const ended = afterwards(spent === undefined ? budget.release(reservation) : budget.settle(reservation, spent))
-        return spans
-          ? Effect.andThen(
-              ended,
-              Effect.annotateCurrentSpan({
-                "headgate.estimate.tokens": reservation.estimate.tokens,
-                "headgate.estimate.cost": reservation.estimate.cost,
-                "headgate.actual.tokens": spent?.tokens ?? 0,
-                "headgate.actual.cost": spent?.cost ?? 0,
-                "headgate.attempts": attempts,
-                "headgate.waited": waited
-              })
-            )
-          : ended
-      })
+    const way = wayOf<GuardError>({ budget, limiter, retry }, spans)
 
     const guarded = <A, E, R>(self: Effect.Effect<A, E, R>, call: Call<A, E>): Effect.Effect<A, E | GuardError, R> =>
       Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(
-          Effect.onError(
-            budget.reserve(call.estimate, call.subject, { onUnknown: call.onUnknown, lease: "renewed" }),
-            () => refused
-          ),
-          (reservation): Effect.Effect<A, E | GuardError, R> => {
-            const progress: Progress = { attempts: 0, called: false, waited: 0, spent: undefined, uncovered: undefined }
-            return Effect.onExit(
-              // Our own limits have said what they do with a call that does not fit: it is not for the retries to ask again.
-              restore(retry.retry(attempt(self, call, reservation, progress), { unless: () => !progress.called })),
-              (exit) => finish(exit, reservation, progress)
+        Effect.flatMap(way.reserve(call.estimate, call), (reservation) => {
+          const course = begin(reservation)
+          const attempt = way.attempt(course, (permit, restore) =>
+            Effect.onExit(restore(self), (exit) =>
+              Effect.flatMap(tookOf(exit, reservation.estimate, call), (took) => way.leave(course, permit, exit, took))
             )
-          }
-        )
+          )
+          return Effect.onExit(restore(way.retried(course, attempt)), (exit) => way.finish(course, exit))
+        })
       )
 
     return {
       guard: spans ? (self, call) => Effect.withSpan(guarded(self, call), "headgate.guard") : guarded,
+      guardStream: spans
+        ? (self, call) => Stream.withSpan(streamed(way, self, call), "headgate.guard")
+        : (self, call) => streamed(way, self, call),
       preCheck: (estimate, subject = {}) =>
         Effect.andThen(
           budget.check(estimate, subject),
@@ -226,11 +161,6 @@ export const make = (options?: {
     }
   })
 }
-
-const refused: Effect.Effect<void> = Effect.withFiber((fiber) => {
-  metrics.calls.refused.updateUnsafe(1, fiber.context)
-  return Effect.void
-})
 
 /**
  * A guard over services that are there already.
@@ -328,6 +258,75 @@ export const guard: {
   <A, E, R>(self: Effect.Effect<A, E, R>, call: Call<A, E>): Effect.Effect<A, E | GuardError, R | Guard>
 } = dual(2, <A, E, R>(self: Effect.Effect<A, E, R>, call: Call<A, E>): Effect.Effect<A, E | GuardError, R | Guard> =>
   Effect.flatMap(Guard, (service) => service.guard(self, call))
+)
+
+/**
+ * Guards a streamed call: reserves its estimate and a chunk of output, waits for a place, holds another chunk whenever the
+ * output comes to what is held, and settles what it took, however it ends.
+ *
+ * **Details**
+ *
+ * - A stream settles on the usage that it tells of; one that ends without telling, on the estimate and what it delivered.
+ * - One that was interrupted, left by its consumer, or failed in its middle, settles on the estimate and what had arrived
+ *   by then, or on the usage it had told of if that is more.
+ * - One for which no more can be held passes on what has arrived up to the element that did not fit, which is booked in
+ *   full, and then ends with `BudgetExceeded` (or `RequestTooLarge`, where a limit per request is reached).
+ * - It is retried only while no element has arrived; every attempt takes a place of its own, as with `guard`.
+ * - Its reservation is renewed until it ends, however slow its consumer is.
+ *
+ * **Gotchas**
+ *
+ * - Without `chunk` nothing is extended, so the estimate must be the most that the call can take; what was broken off then
+ *   counts as the estimate, or with `onUnknown: "release"` as what was delivered.
+ * - What arrives together counts together: an array of elements of which the consumer takes one has been delivered.
+ *
+ * **Example** (A guarded stream)
+ *
+ * ```ts
+ * import { Effect, Stream } from "effect"
+ * import { Budget, Guard, guardStream } from "headgate"
+ *
+ * interface Part {
+ *   readonly text: string
+ *   readonly usage?: { readonly inputTokens: number; readonly outputTokens: number }
+ * }
+ *
+ * const parts: Stream.Stream<Part> = Stream.make(
+ *   { text: "Hello" },
+ *   { text: " world" },
+ *   { text: "", usage: { inputTokens: 9, outputTokens: 2 } }
+ * )
+ *
+ * const program = parts.pipe(
+ *   guardStream({
+ *     estimate: { inputTokens: 20 },
+ *     chunk: { outputTokens: 256 },
+ *     delivered: (part: Part) => ({ outputTokens: part.text.length }),
+ *     actual: (part) => part.usage
+ *   }),
+ *   Stream.map((part) => part.text),
+ *   Stream.mkString,
+ *   Effect.andThen(Budget.Budget.use((budget) => budget.status())),
+ *   Effect.map((status) => status.tokensUsedMinute),
+ *   Effect.provide(Guard.layerMemory({ budget: Budget.defaults }))
+ * )
+ *
+ * await Effect.runPromise(program) // => 11
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const guardStream: {
+  <A, E>(
+    call: StreamCall<A, E> & { readonly actualOnError: (error: E) => Usage.Input | undefined }
+  ): <R>(self: Stream.Stream<A, E, R>) => Stream.Stream<A, E | GuardError, R | Guard>
+  <A>(call: StreamCall<A>): <E, R>(self: Stream.Stream<A, E, R>) => Stream.Stream<A, E | GuardError, R | Guard>
+  <A, E, R>(self: Stream.Stream<A, E, R>, call: StreamCall<A, E>): Stream.Stream<A, E | GuardError, R | Guard>
+} = dual(
+  2,
+  <A, E, R>(self: Stream.Stream<A, E, R>, call: StreamCall<A, E>): Stream.Stream<A, E | GuardError, R | Guard> =>
+    Stream.unwrap(Effect.map(Guard, (service) => service.guardStream(self, call)))
 )
 
 /**

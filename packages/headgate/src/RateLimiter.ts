@@ -27,6 +27,7 @@ import { makeConfigured } from "./internal/configured.ts"
 import { checkSubject, checkUsage } from "./internal/input.ts"
 import { linesOf, type Waiter } from "./internal/line.ts"
 import * as metrics from "./internal/metrics.ts"
+import { type Permit, type Request, type Restore, Taken } from "./internal/permit.ts"
 import { millisOf, oneOf } from "./internal/plans.ts"
 import { type Options, rulesOf } from "./internal/rateLimiterOptions.ts"
 import { invalidUsage } from "./internal/refusal.ts"
@@ -35,20 +36,8 @@ import type { Subject } from "./Subject.ts"
 import type * as Usage from "./Usage.ts"
 
 export type { TimedStatus } from "./internal/answers.ts"
+export type { Permit } from "./internal/permit.ts"
 export type { Limits, Options } from "./internal/rateLimiterOptions.ts"
-
-/**
- * A place that was taken. `settle` says what the call really took, and that it is over.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Permit {
-  readonly subject: Subject
-  readonly usage: Usage.Usage
-  /** How long it was waited for. */
-  readonly waited: Duration.Duration
-}
 
 /**
  * The counters of a rate limiter, and how many calls wait in this process.
@@ -132,36 +121,6 @@ export class RateLimiter extends Context.Service<
  * @since 0.1.0
  */
 export type Service = (typeof RateLimiter)["Service"]
-
-/** A place with its hold; without one where nothing limits the call, or the store failed and the call was let through. */
-class Taken implements Permit {
-  readonly usage: Usage.Usage
-  readonly subject: Subject
-  readonly waited: Duration.Duration
-  readonly hold: QuotaStore.Hold | undefined
-  readonly accounts: ReadonlyArray<QuotaStore.Account>
-
-  constructor(request: Request, hold: QuotaStore.Hold | undefined, waited: Duration.Duration) {
-    this.usage = request.usage
-    this.subject = request.subject
-    this.accounts = request.accounts
-    this.hold = hold
-    this.waited = waited
-  }
-
-  toJSON(): Permit {
-    const { subject, usage, waited } = this
-    return { subject, usage, waited }
-  }
-}
-
-interface Request {
-  readonly usage: Usage.Usage
-  readonly subject: Subject
-  readonly accounts: ReadonlyArray<QuotaStore.Account>
-}
-
-type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 const none: Subject = {}
 

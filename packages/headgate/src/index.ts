@@ -15,7 +15,7 @@ export {
   RetryExhausted,
   StoreError
 } from "./Errors.ts"
-export { guard } from "./Guard.ts"
+export { guard, guardStream } from "./Guard.ts"
 export * as Guard from "./Guard.ts"
 export * from "./Live.ts"
 export * as Money from "./Money.ts"

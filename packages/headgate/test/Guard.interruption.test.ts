@@ -1,65 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Context, Duration, Effect, type Fiber, Layer, type Scheduler } from "effect"
-import { Alerts, Budget, Guard, guard, QuotaStore, RateLimiter } from "headgate"
-
-/**
- * A scheduler that lets a fiber do `stride` operations and then asks for the next ones, and a clock that moves only when nobody has
- * anything to do: whoever drives it can stop a program between any two of its steps.
- */
-class Steps implements Scheduler.Scheduler, Scheduler.SchedulerDispatcher, Clock.Clock {
-  readonly executionMode = "sync"
-  private tasks: Array<() => void> = []
-  private sleepers: Array<{ readonly at: number; readonly wake: () => void }> = []
-  now = 0
-  private readonly stride: number
-
-  constructor(stride: number) {
-    this.stride = stride
-  }
-
-  shouldYield(fiber: Fiber.Fiber<unknown, unknown>): boolean {
-    // Coming back from a yield takes two.
-    return fiber.currentOpCount >= this.stride + 2
-  }
-  makeDispatcher(): Scheduler.SchedulerDispatcher {
-    return this
-  }
-  scheduleTask(task: () => void): void {
-    this.tasks.push(task)
-  }
-  flush(): void {
-    while (this.tasks.length > 0) this.tasks.shift()!()
-  }
-  /** One step of somebody, or the next moment at which somebody wakes. False when all is still. */
-  step(): boolean {
-    const task = this.tasks.shift()
-    if (task !== undefined) {
-      task()
-      return true
-    }
-    const sleeper = this.sleepers.toSorted((a, b) => a.at - b.at)[0]
-    if (sleeper === undefined) return false
-    this.sleepers = this.sleepers.filter((other) => other !== sleeper)
-    this.now = Math.max(this.now, sleeper.at)
-    sleeper.wake()
-    return true
-  }
-  currentTimeMillisUnsafe = () => this.now
-  currentTimeNanosUnsafe = () => BigInt(this.now) * BigInt(1_000_000)
-  monotonicTimeNanosUnsafe = () => this.currentTimeNanosUnsafe()
-  readonly currentTimeMillis = Effect.sync(this.currentTimeMillisUnsafe)
-  readonly currentTimeNanos = Effect.sync(this.currentTimeNanosUnsafe)
-  readonly monotonicTimeNanos = Effect.sync(this.currentTimeNanosUnsafe)
-  sleep(duration: Duration.Duration): Effect.Effect<void> {
-    return Effect.callback<void>((resume) => {
-      const sleeper = { at: this.now + Duration.toMillis(duration), wake: () => resume(Effect.void) }
-      this.sleepers.push(sleeper)
-      return Effect.sync(() => {
-        this.sleepers = this.sleepers.filter((other) => other !== sleeper)
-      })
-    })
-  }
-}
+import { Clock, Context, Effect, Layer, Stream } from "effect"
+import { Alerts, Budget, Guard, guard, guardStream, QuotaStore, RateLimiter } from "headgate"
+import { Steps } from "./steps.ts"
 
 type Services = Guard.Guard | Budget.Budget | RateLimiter.RateLimiter
 
@@ -98,20 +40,49 @@ const options: Guard.Options = {
 const subject = { user: "a" }
 const spec = { estimate: { tokens: 100 }, actual: () => ({ tokens: 60 }), subject }
 
-/** Fails once with usage and once without, then answers: reserve, wait, call, retry delay, extend, call, settle. */
-const call = Effect.suspend(() => {
+/** Fails once with usage and once without, then gives what it is asked for. */
+const provider = <A>(answer: A) => {
   let attempts = 0
-  const model = Effect.sleep("1 second").pipe(
+  return Effect.sleep("1 second").pipe(
     Effect.andThen(
       Effect.suspend(() => {
         attempts++
         if (attempts === 1) return Effect.fail({ status: 503, usage: { tokens: 10 } })
-        return attempts === 2 ? Effect.fail({ status: 429 }) : Effect.succeed("answer")
+        return attempts === 2 ? Effect.fail({ status: 429 }) : Effect.succeed(answer)
       })
     )
   )
-  return guard(model, spec)
+}
+
+/** Reserve, wait, call, retry delay, extend, call, settle. */
+const call = Effect.suspend(() => guard(provider("answer"), spec))
+
+/** The same, then the elements of a stream, and an extension for each but the first. */
+const streamedCall = Effect.suspend(() => {
+  const elements = Stream.fromIterable([40, 40, 40]).pipe(
+    Stream.rechunk(1),
+    Stream.tap(() => Effect.sleep("1 second"))
+  )
+  const usage = Stream.succeed("usage" as const).pipe(Stream.tap(() => Effect.sleep("1 second")))
+  return Stream.unwrap(provider(Stream.concat(elements, usage))).pipe(
+    guardStream({
+      estimate: { tokens: 60 },
+      chunk: { tokens: 40 },
+      delivered: (element: number | "usage") => ({ tokens: element === "usage" ? 0 : element }),
+      actual: (element) => (element === "usage" ? { tokens: 90 } : undefined),
+      subject
+    }),
+    Stream.runDrain
+  )
 })
+
+/** What each call may have spent, when it is interrupted. */
+const calls = {
+  // Nothing; an attempt under way; the first one's usage; that and an attempt; that and the answer.
+  "a guarded call": { call, spends: [0, 10, 70, 100, 110] },
+  // The same; that and one, two, three elements; the usage that the stream told of, once it has come to its end.
+  "a guarded stream": { call: streamedCall, spends: [0, 10, 60, 70, 100, 110, 150, 190] }
+} as const
 
 const idle = Effect.gen(function* () {
   const budget = yield* Budget.Budget
@@ -128,7 +99,12 @@ const idle = Effect.gen(function* () {
 })
 
 /** One world: somebody before the call has the only place for three seconds, somebody behind it waits for it. */
-const play = (context: Context.Context<Services>, stride: number, interruptAt: number) => {
+const play = (
+  context: Context.Context<Services>,
+  call: Effect.Effect<unknown, unknown, Guard.Guard>,
+  stride: number,
+  interruptAt: number
+) => {
   const steps = new Steps(stride)
   const fork = <A, E>(effect: Effect.Effect<A, E, Services>) =>
     Effect.runForkWith(Context.add(context, Clock.Clock, steps))(effect, { scheduler: steps })
@@ -145,18 +121,25 @@ const play = (context: Context.Context<Services>, stride: number, interruptAt: n
   return { taken, interrupted, ended: all.map((fiber) => fiber.pollUnsafe()), steps }
 }
 
-describe.each(Object.entries(stores))("with a store %s", (_, store) => {
-  it.effect.each([1, 2, 3])(
-    "a guarded call that is interrupted between any %i of its operations leaves nothing held",
-    (stride) =>
+const cases = Object.entries(stores).flatMap(([where, store]) =>
+  Object.entries(calls).flatMap(([what, { call, spends }]) =>
+    [1, 2, 3].map((stride) => ({ where, store, what, call, spends, stride }))
+  )
+)
+
+describe("leaves nothing held", () => {
+  it.effect.each(cases)(
+    "$what that is interrupted between any $stride of its operations, with a store $where",
+    ({ call, spends, store, stride }) =>
       Effect.gen(function* () {
-        const all = play(yield* build(options, store), stride, Infinity)
+        const all = play(yield* build(options, store), call, stride, Infinity)
         assert.isFalse(all.interrupted)
+        assert.strictEqual(all.ended[1]?._tag, "Success")
         assert.isAbove(all.taken, 60)
         const spent = new Set<number | undefined>()
         for (let at = 0; at < all.taken; at++) {
           const context = yield* build(options, store)
-          const { ended, interrupted, steps, taken } = play(context, stride, at)
+          const { ended, interrupted, steps, taken } = play(context, call, stride, at)
           const where = `interrupted at step ${at}`
           assert.isTrue(interrupted, where)
           assert.strictEqual(taken, at, where)
@@ -172,10 +155,9 @@ describe.each(Object.entries(stores))("with a store %s", (_, store) => {
           assert.strictEqual(left.spent[0], left.tokens, where)
           spent.add(left.spent[0])
         }
-        // Nothing; an attempt under way; the first one's usage; that and an attempt; that and the answer.
         assert.deepStrictEqual(
           [...spent].toSorted((a = 0, b = 0) => a - b),
-          [0, 10, 70, 100, 110]
+          [...spends]
         )
       }),
     20_000

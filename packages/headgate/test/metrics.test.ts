@@ -1,10 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
-import { DateTime, Effect, Exit, Fiber, Layer, Metric, Option, Tracer } from "effect"
+import { DateTime, Effect, Exit, Fiber, Layer, Metric, Option, Stream, Tracer } from "effect"
 import {
   Alerts,
   Budget,
   Guard,
   guard,
+  guardStream,
   Money,
   QuotaStore,
   type RateLimiter,
@@ -42,6 +43,20 @@ const subject = { user: "a-secret-user" }
 const call = { estimate: { tokens: 100 }, actual: (usage: Usage.Input) => usage, subject }
 const answer = (usage: Usage.Input) => guard(Effect.succeed(usage), call)
 const failure = (error: unknown) => guard(Effect.fail(error), call)
+const stream = (...parts: ReadonlyArray<number | { readonly outputTokens: number }>) =>
+  Stream.fromIterable(parts).pipe(
+    Stream.rechunk(1),
+    Stream.withSpan("provider"),
+    guardStream({
+      estimate: { inputTokens: 60 },
+      chunk: { outputTokens: 20 },
+      delivered: (part: number | { readonly outputTokens: number }) => ({
+        outputTokens: typeof part === "number" ? part : 0
+      }),
+      actual: (part) => (typeof part === "number" ? undefined : { inputTokens: 60, ...part }),
+      subject
+    })
+  )
 const quietly = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.exit(self)
 
 describe("metrics", () => {
@@ -57,6 +72,25 @@ describe("metrics", () => {
         "headgate_tokens kind=output": 20
       })
     )
+  )
+
+  it.effect("a stream counts as a call, and what was held for it at last as its estimate", () =>
+    Effect.gen(function* () {
+      const once = {
+        headgate_attempts: 1,
+        "headgate_calls outcome=answered": 1,
+        "headgate_tokens kind=all": 100,
+        "headgate_tokens kind=input": 60,
+        "headgate_tokens kind=output": 40
+      }
+      const answered = yield* metricsOf({}, Stream.runDrain(stream(10, 20, 20, { outputTokens: 40 })))
+      assert.deepStrictEqual(answered, { ...once, headgate_estimate_ratio: { count: 1, sum: 1.2 } })
+      const left = yield* metricsOf({}, Stream.runDrain(Stream.take(stream(20, 20, 20), 2)))
+      assert.deepStrictEqual(left, { ...once, headgate_estimate_ratio: { count: 1, sum: 1 } })
+      const cut = yield* metricsOf({ budget: { maxTokensPerMinute: 100 } }, Stream.runDrain(stream(40, 20)))
+      assert.strictEqual(cut["headgate_calls outcome=failed"], 1)
+      assert.strictEqual(cut["headgate_refusals reason=BudgetExceeded"], 1)
+    })
   )
 
   it.effect("retries and attempts", () =>
@@ -193,6 +227,9 @@ describe("spans", () => {
       const exit = yield* Effect.exit(Effect.provide(Effect.withTracer(program, tracer), layer, { local: true }))
       return {
         exit,
+        parents: spans.map(({ parent }) =>
+          Option.isSome(parent) && parent.value._tag === "Span" ? parent.value.name : undefined
+        ),
         spans: spans.map(({ attributes, name, status }) => [name, status._tag, Object.fromEntries(attributes)])
       }
     }).pipe(VirtualClock.run())
@@ -221,6 +258,31 @@ describe("spans", () => {
           }
         ]
       ])
+    })
+  )
+
+  it.effect("one for each guarded stream, around those of the provider, however it is left", () =>
+    Effect.gen(function* () {
+      const attributes = {
+        "headgate.estimate.tokens": 100,
+        "headgate.estimate.cost": 0,
+        "headgate.actual.tokens": 90,
+        "headgate.actual.cost": 0,
+        "headgate.attempts": 1,
+        "headgate.waited": 0
+      }
+      const expected = [
+        ["headgate.guard", "Ended", attributes],
+        ["provider", "Ended", {}]
+      ]
+      const whole = yield* spansOf({}, Stream.runDrain(stream(10, 20, { outputTokens: 30 })))
+      assert.deepStrictEqual(whole.spans, expected)
+      const left = yield* spansOf({}, Stream.runDrain(Stream.take(stream(10, 20, 20), 2)))
+      assert.deepStrictEqual(left.spans, expected)
+      const parents = yield* spansOf({}, Stream.runDrain(stream(10)))
+      assert.deepStrictEqual(parents.parents, [undefined, "headgate.guard"])
+      const silent = yield* spansOf({ tracing: "none" }, Stream.runDrain(stream(10)))
+      assert.deepStrictEqual(silent.parents, [undefined])
     })
   )
 
