@@ -16,18 +16,18 @@ export const redisFaults: ReadonlyArray<Fault> = [
   stopped({ millis: 1200, fibers: 16 }, { millis: 5000, fibers: 64 }),
   lostAnswers("Redis", { unknown: 200 }, { unknown: 10_000 }),
   ...refusals,
-  replicas({ calls: 10 }, { calls: 500 }),
-  clocks("Redis", { steps: 300 }, { steps: 3000 })
+  replicas({ calls: 10 }, { calls: 200 }),
+  clocks("Redis", { steps: 300 }, { steps: 2000 })
 ]
 
 export const postgresFaults: ReadonlyArray<Fault> = [
-  processes("PostgreSQL", { processes: 3, fibers: 16, calls: 1500 }, { processes: 8, fibers: 64, calls: 10_000 }),
+  processes("PostgreSQL", { processes: 3, fibers: 16, calls: 1500 }, { processes: 8, fibers: 64, calls: 6000 }),
   killed("PostgreSQL", { processes: 3, fibers: 4, millis: 1500 }, { processes: 8, fibers: 8, millis: 15_000 }),
   alerts("PostgreSQL", { processes: 3, fibers: 4, windows: 2 }, { processes: 8, fibers: 4, windows: 10 }),
   restarted("PostgreSQL", { times: 4, fibers: 16 }, { times: 20, fibers: 16 }),
   cutConnections,
-  lostAnswers("PostgreSQL", { unknown: 100 }, { unknown: 2000 }),
-  clocks("PostgreSQL", { steps: 200 }, { steps: 1000 })
+  lostAnswers("PostgreSQL", { unknown: 100 }, { unknown: 1000 }),
+  clocks("PostgreSQL", { steps: 200 }, { steps: 500 })
 ]
 
 export const sqliteFaults: ReadonlyArray<Fault> = [
@@ -36,5 +36,5 @@ export const sqliteFaults: ReadonlyArray<Fault> = [
   alerts("SQLite", { processes: 2, fibers: 4, windows: 2 }, { processes: 8, fibers: 4, windows: 10 }),
   cutTransactions,
   fullDisk,
-  clocks("SQLite", { steps: 300 }, { steps: 2000 })
+  clocks("SQLite", { steps: 300 }, { steps: 1000 })
 ]

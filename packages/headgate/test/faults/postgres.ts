@@ -110,7 +110,7 @@ export const cutConnections = fault({
   mustHold: "each verb is done once",
   missing: missing.PostgreSQL,
   short: { rounds: 1 },
-  full: { rounds: 10 },
+  full: { rounds: 5 },
   run: ({ rounds }) =>
     Effect.gen(function* () {
       const { address, port } = yield* targets.PostgreSQL

@@ -105,10 +105,10 @@ export const killed = (target: Name, short: Kill, full: Kill) =>
         const { address, audit } = yield* targets[target]
         const ttl = 1000
         // Half of what they would spend: the window is full whenever it matters.
-        const limit = 300 * fibers * processes
+        const limit = 200 * fibers * processes
         const options = { address, prefix: "killed", quotas: "crowded", limit, ttl, timeout: 10_000 } as const
         const { budget } = yield* services(address, options)
-        const work: Work = { ...options, fibers, lasts: 50, estimate: [20, 99], takes: "some", onUnknown: "either" }
+        const work: Work = { ...options, fibers, lasts: 100, estimate: [20, 99], takes: "some", onUnknown: "either" }
         const all: Array<Worker> = []
         const start = Effect.tap(startWorker(work), (worker) => Effect.sync(() => all.push(worker)))
         const alive = yield* Effect.all(Array.from({ length: processes }, () => start))
@@ -116,9 +116,9 @@ export const killed = (target: Name, short: Kill, full: Kill) =>
         while (working().length < alive.length) yield* Effect.sleep("10 millis")
         let kills = 0
         const killing = Effect.gen(function* () {
-          const end = (yield* Clock.currentTimeMillis) + millis
-          while ((yield* Clock.currentTimeMillis) < end) {
-            yield* Effect.sleep("200 millis")
+          const begin = yield* Clock.currentTimeMillis
+          for (let due = 200; due <= millis; due += 200) {
+            yield* Effect.sleep(Math.max(0, begin + due - (yield* Clock.currentTimeMillis)))
             const victims = working()
             if (victims.length === 0) continue
             const victim = victims[(yield* Random.nextIntBetween(1, victims.length)) - 1]!

@@ -55,10 +55,14 @@ export const replicas = (short: { readonly calls: number }, full: typeof short) 
           (reservation) => watch.time(Effect.flip(spend(waiting.budget, reservation))),
           { concurrency: 16 }
         ).pipe(Effect.ensuring(Effect.sync(() => replica.server.signal("SIGCONT"))))
+        let tooFew = 0
         for (const error of doubtful) {
-          assert.deepStrictEqual([error._tag, error._tag === "StoreError" && error.outcome], ["StoreError", "unknown"])
-          assert.include(String(error._tag === "StoreError" && error.cause), "0 of 1 replicas")
+          if (error._tag !== "StoreError") return yield* Effect.die(error)
+          assert.strictEqual(error.outcome, "unknown")
+          // Or it has not even got a connection in time: each waits on one of its own.
+          if (String(error.cause).includes("0 of 1 replicas")) tooFew++
         }
+        assert.isAbove(tooFew, 0)
         // Asked again once the replica goes on, each is acknowledged, and was booked once.
         for (const reservation of open) safe.set(...(yield* spend(waiting.budget, reservation)))
         assert.deepStrictEqual([...safe.values()].length * 7, (yield* plain.budget.status()).quotas[0]!.used)

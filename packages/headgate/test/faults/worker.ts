@@ -50,7 +50,7 @@ const program = Effect.gen(function* () {
       BudgetExceeded: () =>
         Effect.andThen(
           Effect.sync(() => refused++),
-          Effect.sleep(work.calls === undefined ? 20 : 0)
+          Effect.sleep(work.calls === undefined ? 50 : 0)
         ),
       StoreError: () => Effect.sync(() => failed++)
     })
