@@ -32,7 +32,10 @@ export class QuotaStore extends Context.Service<
   {
     /** Holds a usage on all accounts, or on none. */
     readonly reserve: (command: Reserve) => Effect.Effect<Hold | Refused | Conflict, StoreError>
-    /** Holds `more` on an open hold; `step` numbers the extensions of a hold from 0. */
+    /**
+     * Holds `more` on an open hold and starts its time to live anew; `step` numbers the extensions of a hold from 0. One
+     * by nothing only renews, also the concurrency that a hold booked at once has.
+     */
     readonly extend: (hold: Hold, more: Usage, step: number) => Effect.Effect<Booked | Refused | Conflict, StoreError>
     /** Replaces what was held by what was used. */
     readonly settle: (hold: Hold, actual: Usage) => Effect.Effect<Booked | Conflict, StoreError>

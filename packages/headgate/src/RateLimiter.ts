@@ -11,6 +11,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
 import * as Alerts from "./Alerts.ts"
 import * as Errors from "./Errors.ts"
 import {
@@ -25,6 +26,7 @@ import {
 import { neverFits } from "./internal/cell.ts"
 import { makeConfigured } from "./internal/configured.ts"
 import { checkSubject, checkUsage } from "./internal/input.ts"
+import { Keeper } from "./internal/keeper.ts"
 import { linesOf, type Waiter } from "./internal/line.ts"
 import * as metrics from "./internal/metrics.ts"
 import { type Permit, type Request, type Restore, Taken } from "./internal/permit.ts"
@@ -33,7 +35,7 @@ import { type Options, rulesOf } from "./internal/rateLimiterOptions.ts"
 import { invalidUsage } from "./internal/refusal.ts"
 import * as QuotaStore from "./QuotaStore.ts"
 import type { Subject } from "./Subject.ts"
-import type * as Usage from "./Usage.ts"
+import * as Usage from "./Usage.ts"
 
 export type { TimedStatus } from "./internal/answers.ts"
 export type { Permit } from "./internal/permit.ts"
@@ -92,7 +94,8 @@ export class RateLimiter extends Context.Service<
     ) => Effect.Effect<boolean, Exclude<AcquireError, Errors.RateLimitExceeded>>
     /**
      * Takes a place, and is given to `use` in an uninterruptible region whose `restore` undoes that: nothing can come
-     * between taking the place and knowing it. `use` must settle or release the permit.
+     * between taking the place and knowing it. `use` must settle or release the permit. Its place in a `concurrency` is
+     * renewed until then.
      */
     readonly withPermit: <A, E, R>(
       usage: Usage.Input,
@@ -153,7 +156,9 @@ const park = (waiter: Waiter, millis: number): Effect.Effect<unknown> => {
  * @category constructors
  * @since 0.1.0
  */
-export const make = (options: Options): Effect.Effect<Service, never, QuotaStore.QuotaStore | Alerts.Alerts> => {
+export const make = (
+  options: Options
+): Effect.Effect<Service, never, QuotaStore.QuotaStore | Alerts.Alerts | Scope.Scope> => {
   const name = options.name ?? "rateLimiter"
   const rules = rulesOf(options, name)
   const ttl = millisOf("RateLimiter.layer: permitTtl", options.permitTtl ?? "10 minutes")
@@ -165,6 +170,11 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
     const store = yield* QuotaStore.QuotaStore
     const alerts = yield* Alerts.Alerts
     const lines = linesOf(store, name)
+    // One that the store has lost cannot be renewed; one that it could not be asked about may be next time.
+    const keeper = new Keeper(Duration.millis(ttl), ({ hold }: Taken) =>
+      hold === undefined ? Effect.void : Effect.exit(store.extend(hold, Usage.zero, 0))
+    )
+    yield* Effect.addFinalizer(() => keeper.stop)
 
     const command = (request: Request): QuotaStore.Reserve => ({
       accounts: request.accounts,
@@ -324,12 +334,15 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
         return permit.hold === undefined ? Exit.void : ended(permit, store.settle(permit.hold, usage))
       })
 
-    const ended = (permit: Taken, end: Effect.Effect<QuotaStore.Booked | QuotaStore.Conflict, Errors.StoreError>) =>
-      Effect.flatMap(end, (answer): Effect.Effect<void, Errors.InvalidUsage> => {
+    const ended = (permit: Taken, end: Effect.Effect<QuotaStore.Booked | QuotaStore.Conflict, Errors.StoreError>) => {
+      // Its holder is done with it: where the store cannot be told, it is left to its expiry.
+      keeper.drop(permit)
+      return Effect.flatMap(end, (answer): Effect.Effect<void, Errors.InvalidUsage> => {
         if (answer._tag === "Conflict") return Exit.fail(conflictError("permit", answer))
         lines.call(permit.accounts)
         return alerts.publishAll(answer.alerts)
       })
+    }
 
     const release = (permit: Permit): Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError> =>
       Effect.suspend(() => {
@@ -337,16 +350,24 @@ export const make = (options: Options): Effect.Effect<Service, never, QuotaStore
         return permit.hold === undefined ? Exit.void : ended(permit, store.release(permit.hold))
       })
 
+    /** Renews a place as long as its call goes on, so that only those of dead processes are given up. */
+    const keep = (permit: Taken): Effect.Effect<unknown> =>
+      Effect.withFiber((fiber) => keeper.keep(permit, fiber) ?? Effect.void)
+
     const withPermit: Service["withPermit"] = (usage, subject, use) =>
       Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(take(usage, subject, restore), (permit) => use(permit, restore))
+        Effect.flatMap(take(usage, subject, restore), (permit) =>
+          permit.isUnderWay ? Effect.andThen(keep(permit), use(permit, restore)) : use(permit, restore)
+        )
       )
 
     return {
       // An interruption that came while the place was being taken shows when the region ends: it is given back then.
       acquire: (usage = {}, subject = none) =>
-        withPermit(usage, subject, (permit, restore) =>
-          Effect.onInterrupt(Effect.as(restore(Effect.void), permit), () => Effect.ignore(release(permit)))
+        Effect.uninterruptibleMask((restore) =>
+          Effect.flatMap(take(usage, subject, restore), (permit) =>
+            Effect.onInterrupt(Effect.as(restore(Effect.void), permit), () => Effect.ignore(release(permit)))
+          )
         ),
       tryAcquire: (usage = {}, subject = none) =>
         Effect.suspend((): Effect.Effect<boolean, Exclude<AcquireError, Errors.RateLimitExceeded>> => {

@@ -1,8 +1,8 @@
 // What is held stays held as long as its call goes on, and no longer.
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Exit, Fiber } from "effect"
+import { Duration, Effect, Exit, Fiber, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { Alerts, Budget, Guard, guard, QuotaStore, RateLimiter, Retry, StoreError, Window } from "headgate"
+import { Alerts, Budget, Guard, guard, guardStream, QuotaStore, RateLimiter, Retry, StoreError, Window } from "headgate"
 import { retryAfterOf } from "../src/internal/providerError.ts"
 
 const tokens = (tokens: number) => ({ tokens })
@@ -63,6 +63,87 @@ describe("a guarded call", () => {
       yield* TestClock.adjust("1 second")
       yield* budget.check(tokens(100))
     }).pipe(Effect.provide(Budget.layerMemory({ ...hundred, reservationTtl: "1 minute" })))
+  )
+})
+
+describe("a place among the calls under way", () => {
+  const options = { concurrency: 1, tokensPerMinute: 1_000, permitTtl: "30 seconds", onExceeded: "fail" } as const
+  const underWay = Effect.map(
+    RateLimiter.RateLimiter.use((limiter) => limiter.status()),
+    ({ quotas }) => quotas.find(({ unit }) => unit === "concurrency")?.held
+  )
+
+  for (const [name, call] of [
+    ["withLimit", RateLimiter.withLimit(tokens(1))(Effect.sleep("5 minutes"))],
+    ["guard", guard(Effect.sleep("5 minutes"), { estimate: tokens(1), actual: () => tokens(1) })],
+    [
+      "guardStream",
+      Stream.make("a", "b", "c").pipe(
+        // The first comes at once: from then on the stream is in the hands of whoever reads it.
+        Stream.mapEffect((element) => Effect.as(element === "a" ? Effect.void : Effect.sleep("150 seconds"), element), {
+          concurrency: 1
+        }),
+        guardStream({ estimate: tokens(1), delivered: () => tokens(1), actual: () => undefined }),
+        Stream.runDrain
+      )
+    ]
+  ] as const) {
+    it.effect(`is kept by ${name} as long as its call goes on, and not longer`, () =>
+      Effect.gen(function* () {
+        const fiber = yield* Effect.forkChild(call)
+        yield* TestClock.adjust("299 seconds")
+        const refused = yield* Effect.flip(RateLimiter.withLimit(tokens(1))(Effect.void))
+        assert.strictEqual(refused._tag, "RateLimitExceeded")
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(fiber)
+        assert.strictEqual(yield* underWay, 0)
+        yield* RateLimiter.withLimit(tokens(1))(Effect.void)
+      }).pipe(Effect.provide(Guard.layerMemory({ budget: hundred, rateLimiter: options })))
+    )
+  }
+
+  it.effect("is given up by a call that was interrupted", () =>
+    Effect.gen(function* () {
+      const fiber = yield* Effect.forkChild(RateLimiter.withLimit(tokens(1))(Effect.never))
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual(yield* underWay, 1)
+      yield* Fiber.interrupt(fiber)
+      assert.strictEqual(yield* underWay, 0)
+    }).pipe(Effect.provide(RateLimiter.layerMemory(options)))
+  )
+
+  it.effect("taken by hand is given up after permitTtl", () =>
+    Effect.gen(function* () {
+      const limiter = yield* RateLimiter.RateLimiter
+      yield* limiter.acquire(tokens(1))
+      yield* TestClock.adjust("29999 millis")
+      assert.strictEqual(yield* underWay, 1)
+      yield* TestClock.adjust("1 millis")
+      assert.strictEqual(yield* underWay, 0)
+    }).pipe(Effect.provide(RateLimiter.layerMemory(options)))
+  )
+
+  it.effect("is not renewed any more where the store cannot be told that its call is over", () =>
+    Effect.gen(function* () {
+      const memory = yield* QuotaStore.makeMemory
+      const down = Effect.fail(new StoreError({ operation: "settle", outcome: "notApplied", cause: "down" }))
+      let renewals = 0
+      const store: QuotaStore.Service = {
+        ...memory,
+        settle: () => down,
+        extend: (...args) => Effect.tap(memory.extend(...args), () => Effect.sync(() => renewals++))
+      }
+      const limiter = yield* Effect.provideService(RateLimiter.make(options), QuotaStore.QuotaStore, store)
+      const call = RateLimiter.withLimit(tokens(1))(Effect.sleep("1 minute"))
+      const fiber = yield* Effect.forkChild(Effect.provideService(call, RateLimiter.RateLimiter, limiter))
+      yield* TestClock.adjust("1 minute")
+      yield* Fiber.join(fiber)
+      const seen = renewals
+      assert.isAtLeast(seen, 3)
+      yield* TestClock.adjust("3 minutes")
+      assert.strictEqual(renewals, seen)
+      assert.strictEqual((yield* limiter.status()).quotas.find(({ unit }) => unit === "concurrency")?.held, 0)
+    }).pipe(Effect.provide(Alerts.layer))
   )
 })
 

@@ -79,7 +79,7 @@ export class Ledger {
 
   /**
    * Holds `more` on the accounts of an open hold and starts its time to live anew. `step` grows with each extension; one
-   * by nothing only renews, whatever its step.
+   * by nothing only renews, whatever its step, and so does what a place that was booked at once holds of a concurrency.
    */
   extend(hold: Hold, more: Usage.Usage, step: number, clock: number): Booked | Refused | Conflict {
     const now = this.at(clock)
@@ -92,7 +92,8 @@ export class Ledger {
         : conflict("extended by the same usage", "extended by another")
     }
     if (entry.ended !== undefined) return conflict("open", "ended")
-    if (entry.state !== "held") return conflict("open", "expired")
+    // What was booked at once is no longer held, but its place among the calls under way is, and can be renewed.
+    if (!entry.queued || (!renewal && entry.state !== "held")) return conflict("open", "expired")
     if (!renewal) {
       const states = entry.claims.map((claim) => claim.account)
       // A throttle is for new calls: one that was admitted goes on if what it asks for fits.

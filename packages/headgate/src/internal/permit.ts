@@ -1,5 +1,6 @@
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
+import type { Quota } from "../Quota.ts"
 import type { Subject } from "../Subject.ts"
 import type { Usage } from "../Usage.ts"
 import type { Account, Hold } from "./verbs.ts"
@@ -24,6 +25,8 @@ export interface Request {
   readonly accounts: ReadonlyArray<Account>
 }
 
+const isConcurrency = ({ unit }: Quota): boolean => unit === "concurrency"
+
 /** A place with its hold; without one where nothing limits the call, or the store failed and the call was let through. */
 export class Taken implements Permit {
   readonly usage: Usage
@@ -38,6 +41,11 @@ export class Taken implements Permit {
     this.accounts = request.accounts
     this.hold = hold
     this.waited = waited
+  }
+
+  /** Whether it counts as a call under way, until somebody says that it is over. */
+  get isUnderWay(): boolean {
+    return this.hold !== undefined && this.accounts.some(({ plan }) => plan.quotas.some(isConcurrency))
   }
 
   toJSON(): Permit {

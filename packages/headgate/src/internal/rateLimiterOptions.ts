@@ -46,8 +46,8 @@ export interface Options extends Limits {
   /** The longest wait; what would take longer fails with `RateLimitExceeded`. Default: no longest. */
   readonly maxWait?: Duration.Input | undefined
   /**
-   * How long a call counts as under way if nobody says that it is over. A call that takes longer gives up its place in
-   * `concurrency` while it goes on, so this must be longer than the longest call. Default 10 minutes.
+   * How long a call counts as under way if nobody says that it is over. `guard`, `withLimit` and `withPermit` renew its
+   * place in `concurrency` as long as it goes on; one taken by `acquire` is given up after this. Default 10 minutes.
    */
   readonly permitTtl?: Duration.Input | undefined
   /** What a call meets when the store fails: its `StoreError`, or free passage and an alert. Default `"fail"`. */

@@ -725,7 +725,7 @@ function verbs.extend()
     return booked(h[USAGE], 1, '')
   end
   if h[ENDED] ~= OPEN then return conflict(ENDED_ALREADY) end
-  if isExpired(h) or h[BOOKED_NOW] == 1 then return conflict(EXPIRED) end
+  if isExpired(h) or (h[BOOKED_NOW] == 1 and not (renewal and h[QUEUED] == 1)) then return conflict(EXPIRED) end
   loadAll()
   -- A throttle is for new calls: one that was admitted goes on if what it asks for fits.
   for _, a in ipairs(accounts) do

@@ -116,12 +116,14 @@ const step = (choose: Choices, accounts: number, lengths: ReadonlyArray<number>)
       }
       return { wait, verb: "reserve", accounts: chosen, usage: usage(choose), options }
     }
+    case 5:
     case 6:
       return {
         wait,
         verb: "extend",
         hold,
-        usage: usage(choose),
+        // Now and then by nothing, which only renews.
+        usage: choose.chance(0.3) ? { requests: 0 } : usage(choose),
         again: choose.of(["no", "no", "no", "no", "same", "other"] as const)
       }
     case 7:

@@ -64,7 +64,10 @@ export class Reference {
         ? { tag: "Booked", reserved: hold.usage, repeated: true, alerts: [] }
         : { tag: "Conflict" }
     }
-    if (hold.ended !== undefined || hold.state !== "held") return { tag: "Conflict" }
+    const isPlace = hold.command.book === "now"
+    const isConcurrent = hold.accounts.some(({ logs }) => logs.some(({ quota }) => quota.unit === "concurrency"))
+    const isHeld = isPlace ? renewal && hold.underWay && isConcurrent : hold.state === "held"
+    if (hold.ended !== undefined || !isHeld) return { tag: "Conflict" }
     const refusal = renewal || hold.command.mode === "force" ? undefined : this.judge(hold.accounts, more, hold)
     if (refusal !== undefined) return refusal
     const sum = Object.entries(more).map(([field, amount]) => [field, amount + Reflect.get(hold.usage, field)])

@@ -659,7 +659,8 @@ BEGIN
   END IF;
   SELECT * INTO works, at FROM ${p}_open(command -> 'accounts', (command ->> 'clock')::int8);
   IF at >= h.expires_at OR EXISTS (
-    SELECT FROM ${p}_claims k WHERE k.account = ANY (h.accounts) AND k.hold = h.id AND k.state <> 'held'
+    SELECT FROM ${p}_claims k
+    WHERE k.account = ANY (h.accounts) AND k.hold = h.id AND k.state <> 'held' AND NOT (renewal AND k.open)
   ) THEN
     FOREACH w IN ARRAY works LOOP
       IF w.dirty THEN PERFORM ${p}_save(w, at); END IF;

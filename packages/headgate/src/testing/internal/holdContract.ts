@@ -214,6 +214,38 @@ export const make = (advance: Advance): ReadonlyArray<ContractTest> => [
     })
   },
   {
+    name: "renews the concurrency of a place that was booked at once, and nothing else of it",
+    effect: Effect.gen(function* () {
+      const { admitted, counters, store } = yield* makeTool
+      const accounts = [account(plan("place", [total, { unit: "concurrency", limit: 1 }]))]
+      const place = yield* admitted("fits", accounts, tokens(10), { ttl: 1000, book: "now" })
+      const zero = usage({ requests: 0 })
+      yield* advance(900)
+      yield* matches("renewed", yield* store.extend(place, zero, 0), { _tag: "Booked", repeated: false })
+      yield* advance(900)
+      yield* matches("renewed again", yield* store.extend(place, zero, 0), { _tag: "Booked", repeated: false })
+      yield* matches("not extended", yield* store.extend(place, tokens(10), 0), { _tag: "Conflict", state: "expired" })
+      yield* advance(999)
+      yield* same("under way", yield* counters(accounts), [
+        ["total", 10, 0],
+        ["concurrency", 0, 1]
+      ])
+      yield* advance(1)
+      yield* same("over", yield* counters(accounts), [
+        ["total", 10, 0],
+        ["concurrency", 0, 0]
+      ])
+      yield* matches("too late", yield* store.extend(place, zero, 0), { _tag: "Conflict", state: "expired" })
+      yield* matches("still settled", yield* store.settle(place, tokens(4)), { _tag: "Booked", repeated: false })
+      yield* same("for what it took", yield* counters(accounts), [
+        ["total", 4, 0],
+        ["concurrency", 0, 0]
+      ])
+      const without = yield* admitted("fits", [account(plan("no-place", [total]))], tokens(10), { book: "now" })
+      yield* matches("nothing to renew", yield* store.extend(without, zero, 0), { _tag: "Conflict", state: "expired" })
+    })
+  },
+  {
     name: "records what was never reserved, also above the limit, and each id once",
     effect: Effect.gen(function* () {
       const { counters, refused, store } = yield* makeTool
