@@ -1,12 +1,13 @@
 import type { InvalidUsage } from "../Errors.ts"
+import type { ModelUsage } from "../ModelUsage.ts"
 import * as Money from "../Money.ts"
 import type * as Subject from "../Subject.ts"
 import type * as Usage from "../Usage.ts"
 import { invalidUsage } from "./refusal.ts"
 
-const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
+export const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
 
-const wholeNumber = "a whole number from 0 to 2^53 - 1"
+export const wholeNumber = "a whole number from 0 to 2^53 - 1"
 
 const counts = ["requests", "inputTokens", "outputTokens", "cachedInputTokens", "tokens"] as const
 
@@ -45,6 +46,31 @@ export const checkSubject = (subject: Subject.Subject): InvalidUsage | undefined
     }
     if (typeof value !== "string" || value.length === 0 || value.length > maxLength || value === "__proto__") {
       return invalidUsage(`subject.${dimension}`, `1 to ${maxLength} characters, not __proto__`, value)
+    }
+  }
+}
+
+/** Which counts are a part of which. */
+const parts = [
+  ["inputTokens", ["cachedInputTokens", "cacheWriteTokens"]],
+  ["inputTokens", ["inputAudioTokens", "inputImageTokens"]],
+  ["cacheWriteTokens", ["cacheWrite1hTokens"]],
+  ["outputTokens", ["reasoningTokens"]],
+  ["outputTokens", ["outputAudioTokens", "outputImageTokens"]]
+] as const
+
+/** Says what is wrong with a model's usage, if anything. */
+export const modelUsageFault = (usage: ModelUsage): InvalidUsage | undefined => {
+  if (typeof usage !== "object" || usage === null) return invalidUsage("usage", "an object", usage)
+  if (!isCount(usage.inputTokens)) return invalidUsage("inputTokens", wholeNumber, usage.inputTokens)
+  if (!isCount(usage.outputTokens)) return invalidUsage("outputTokens", wholeNumber, usage.outputTokens)
+  for (const [whole, fields] of parts) {
+    let sum = 0
+    for (const field of fields) {
+      const value = usage[field] ?? 0
+      if (!isCount(value)) return invalidUsage(field, wholeNumber, value)
+      sum += value
+      if (sum > (usage[whole] ?? 0)) return invalidUsage(field, `a part of ${whole}`, value)
     }
   }
 }

@@ -3,25 +3,24 @@ import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import type * as Money from "../Money.ts"
 import type * as Usage from "../Usage.ts"
+import { isWords, type Reading, readUsage, toModelUsage, type Words } from "./vendorUsage.ts"
 import { decimalOf, retryAfterText } from "./waits.ts"
 
 /**
  * What an error from outside says about itself, whoever made it: Effect's `AiError` and `HttpClientError`, the classes of
  * vendors' SDKs, a `fetch` that failed, or a plain object. They keep the same facts at different depths.
  */
-type Facts = { readonly [key: string]: unknown }
+type Facts = Words
 
 const deeper = ["reason", "http", "response", "error", "cause"] as const
 
-const isObject = (value: unknown): value is Facts => typeof value === "object" && value !== null
-
 /** The error, then what it holds, a few levels down. */
 const levels = (error: unknown): ReadonlyArray<Facts> => {
-  const found: Array<Facts> = isObject(error) ? [error] : []
+  const found: Array<Facts> = isWords(error) ? [error] : []
   for (let index = 0; index < found.length && found.length < 16; index++) {
     for (const key of deeper) {
       const next = found[index]![key]
-      if (isObject(next) && !found.includes(next)) found.push(next)
+      if (isWords(next) && !found.includes(next)) found.push(next)
     }
   }
   return found
@@ -42,7 +41,7 @@ export const statusOf = (error: unknown): number | undefined =>
 
 /** The headers of the reply, wherever the error keeps them, with their names in lower case. */
 export const headersOf = (error: unknown): ReadonlyArray<ReadonlyMap<string, string>> =>
-  levels(error).flatMap(({ headers }) => (isObject(headers) ? [lowerCased(headers)] : []))
+  levels(error).flatMap(({ headers }) => (isWords(headers) ? [lowerCased(headers)] : []))
 
 /** `Headers` of the web, whoever wrote the class, or a record as Effect and Node have it. */
 const lowerCased = (headers: Facts): ReadonlyMap<string, string> => {
@@ -103,7 +102,7 @@ const textOf = (text: string, now: number): number | undefined =>
 /** Gemini says it in the body; its SDKs keep that as `details`, as `errorDetails`, or as the text of the message. */
 const retryInfoOf = ({ details, errorDetails, message }: Facts, now: number): number | undefined => {
   for (const detail of [details, errorDetails].flat()) {
-    if (!isObject(detail) || !String(detail["@type"]).endsWith("google.rpc.RetryInfo")) continue
+    if (!isWords(detail) || !String(detail["@type"]).endsWith("google.rpc.RetryInfo")) continue
     return typeof detail.retryDelay === "string" ? retryAfterText(detail.retryDelay, now) : undefined
   }
   const [, delay] = (typeof message === "string" && inMessage.exec(message)) || []
@@ -155,8 +154,8 @@ export const isTransport = (word: string): boolean => isCutOff(word) || isNotSen
 
 /** What a failed attempt costs: the usage that the error carries; the estimate; nothing; or nobody knows. */
 export const chargeOf = (error: unknown): Usage.Input | "billed" | "unknown" | "free" => {
-  const usage = first(error, ({ usage }) => (isObject(usage) ? readUsage(usage) : undefined))
-  if (usage !== undefined) return usage
+  const usage = usageOf(error)
+  if (usage !== undefined) return usage === "invalid" ? "billed" : inputOf(usage)
   if (mentions(error, isBilled)) return "billed"
   const status = statusOf(error)
   if (status !== undefined) return status >= 200 && status < 300 ? "billed" : "free"
@@ -164,20 +163,16 @@ export const chargeOf = (error: unknown): Usage.Input | "billed" | "unknown" | "
   return mentions(error, isCutOff) ? "unknown" : "free"
 }
 
-/** Usage in our words, in those of Effect's `AiError` and of its replies, or in those of the vendors' SDKs. */
-const readUsage = (usage: Facts): Usage.Input | undefined => {
-  const count = (...keys: ReadonlyArray<string>): number | undefined => {
-    for (const key of keys) {
-      const value = usage[key]
-      if (typeof value === "number") return value
-      if (isObject(value) && typeof value.total === "number") return value.total
-    }
-  }
-  const inputTokens = count("inputTokens", "promptTokens", "input_tokens", "prompt_tokens")
-  const outputTokens = count("outputTokens", "completionTokens", "output_tokens", "completion_tokens")
-  const tokens = count("tokens", "totalTokens", "total_tokens")
-  if (inputTokens === undefined && outputTokens === undefined && tokens === undefined) return undefined
-  const cost =
-    typeof usage.cost === "number" || typeof usage.cost === "string" ? (usage.cost as Money.Input) : undefined
-  return { inputTokens, outputTokens, tokens, cost }
+/** What was read of the usage that an error carries, and its cost if it says that too. */
+export const usageOf = (error: unknown): (Reading & { cost?: Money.Input | undefined }) | "invalid" | undefined =>
+  first(error, ({ usage }) => {
+    const reading = isWords(usage) ? readUsage(usage) : undefined
+    if (typeof reading !== "object" || !isWords(usage)) return reading
+    const { cost } = usage
+    return typeof cost === "number" || typeof cost === "string" ? { ...reading, cost: cost as Money.Input } : reading
+  })
+
+const inputOf = (usage: Exclude<ReturnType<typeof usageOf>, "invalid" | undefined>): Usage.Input => {
+  const { cachedInputTokens, inputTokens, outputTokens } = toModelUsage(usage) ?? usage
+  return { inputTokens, outputTokens, cachedInputTokens, tokens: usage.totalTokens, cost: usage.cost }
 }
