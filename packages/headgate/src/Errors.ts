@@ -138,6 +138,22 @@ export class InvalidUsage extends Schema.TaggedError<InvalidUsage>("headgate/Inv
 }
 
 /**
+ * *Never*: nobody knows what the model costs, so the call was not made. Give `Price.layer` a price for it, or say with
+ * `unpriced` what such models cost.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class UnpricedModel extends Schema.TaggedError<UnpricedModel>("headgate/UnpricedModel")("UnpricedModel", {
+  model: Schema.String,
+  provider: Schema.optionalKey(Schema.String)
+}) {
+  override get message(): string {
+    return `no price is known for the model ${this.model}${this.provider === undefined ? "" : ` of ${this.provider}`}`
+  }
+}
+
+/**
  * *Broken*: the store did not answer as it should. `outcome` says whether the operation may have happened all the same.
  *
  * @category errors
