@@ -13,12 +13,17 @@ export {
   RateLimitExceeded,
   RequestTooLarge,
   RetryExhausted,
-  StoreError
+  StoreError,
+  UnpricedModel
 } from "./Errors.ts"
+export * as Estimator from "./Estimator.ts"
 export { guard, guardStream } from "./Guard.ts"
 export * as Guard from "./Guard.ts"
 export * from "./Live.ts"
+export * as ModelGuard from "./ModelGuard.ts"
+export * as ModelUsage from "./ModelUsage.ts"
 export * as Money from "./Money.ts"
+export * as Price from "./Price.ts"
 export * as Quota from "./Quota.ts"
 export * as QuotaStore from "./QuotaStore.ts"
 export * as RateLimiter from "./RateLimiter.ts"

@@ -11,13 +11,19 @@ const root = fileURLToPath(new URL("../../..", import.meta.url))
 const src = "packages/headgate/src/"
 
 const rooms = {
-  value: ["Money", "Usage", "UsageRecord", "Subject", "Quota", "Window", "Alert", "Errors"],
+  value: ["Money", "Usage", "UsageRecord", "Subject", "Quota", "Window", "Alert", "Errors", "ModelUsage"],
   port: ["QuotaStore"],
   Alerts: ["Alerts"],
-  service: ["Budget", "RateLimiter", "Retry"],
-  composer: ["Guard", "Live", "index"]
+  service: ["Budget", "RateLimiter", "Retry", "Price", "Estimator"],
+  composer: ["Guard", "ModelGuard", "Live", "index"]
 }
 const adapters = ["redis", "sql", "http", "ai"]
+
+/** Optional peers, each with the one file that may import it, when it is run. */
+const optionalPeers: Readonly<Record<string, string>> = {
+  "@pydantic/genai-prices": "internal/genaiPrices.ts",
+  "gpt-tokenizer": "internal/tokenizer.ts"
+}
 
 /** What a room may import from. A file that is in none of these rooms may not exist. */
 const core = ["value", "internal", "port", "Alerts", "service", "composer"]
@@ -41,6 +47,7 @@ interface Import {
   readonly from: string
   readonly to: string
   readonly isType: boolean
+  readonly isDynamic: boolean
 }
 
 interface Node {
@@ -63,7 +70,8 @@ const importsOf = (from: string, source: string): ReadonlyArray<Import> => {
       const path = node.source.value
       const to = path.startsWith(".") ? posix.join(posix.dirname(from), path) : path
       const named = node.specifiers ?? []
-      found.push({ from, to, isType: isType(node) || (named.length > 0 && named.every(isType)) })
+      const isTypeOnly = isType(node) || (named.length > 0 && named.every(isType))
+      found.push({ from, to, isType: isTypeOnly, isDynamic: node.type === "ImportExpression" })
     }
     Object.values(node).forEach(visit)
   }
@@ -95,7 +103,12 @@ const arrowViolation = ({ from, isType, to }: Import): ReadonlyArray<string> => 
   return (arrows[room]?.includes(imported) ?? true) ? [] : [`${from} (${room}) imports ${to} (${imported})`]
 }
 
-const packageViolation = ({ from, to }: Import): ReadonlyArray<string> => {
+const packageViolation = ({ from, isDynamic, to }: Import): ReadonlyArray<string> => {
+  const peer = Object.keys(optionalPeers).find((name) => to === name || to.startsWith(`${name}/`))
+  if (peer !== undefined) {
+    const isOpen = isDynamic && from === src + optionalPeers[peer]
+    return isOpen ? [] : [`${from} imports "${to}": an optional peer is imported by import() in its one file`]
+  }
   if (!to.startsWith("effect/")) return [`${from} imports "${to}": src imports effect/<Module> only`]
   const isFree = [...adapters, "testing"].includes(roomOf(from))
   return isFree || isStable(to) ? [] : [`${from} imports "${to}", which is not a stable root module of effect`]
@@ -185,6 +198,8 @@ describe("architecture", () => {
     ["src stays in its package", { "Money.ts": `import { a } from "../../cli/src/bin.ts"` }, /outside of its package/],
     ["the effect barrel is not imported", { "Money.ts": `import { Effect } from "effect"` }, /effect\/<Module> only/],
     ["effect is the only dependency", { "Money.ts": `import { join } from "node:path"` }, /effect\/<Module> only/],
+    ["an optional peer has one room", { "Price.ts": `import("@pydantic/genai-prices")` }, /in its one file/],
+    ["an optional peer is optional", { "internal/tokenizer.ts": `import "gpt-tokenizer"` }, /imported by import\(\)/],
     ["unstable modules stay out", { "Money.ts": `import * as F from "effect/FileSystem"` }, /not a stable/],
     ["unstable areas stay out", { "internal/x.ts": `import * as S from "effect/sql/SqlClient"` }, /not a stable/],
     [
@@ -217,6 +232,8 @@ describe("architecture", () => {
       "QuotaStore.ts": `import * as ledger from "./internal/ledger.ts"; import * as Effect from "effect/Effect"`,
       "Budget.ts": `import * as Alerts from "./Alerts.ts"; import * as QuotaStore from "./QuotaStore.ts"`,
       "Guard.ts": `import * as Budget from "./Budget.ts"; import * as Retry from "./Retry.ts"`,
+      "ModelGuard.ts": `import * as Guard from "./Guard.ts"; import * as Price from "./Price.ts"`,
+      "internal/tokenizer.ts": `const load = () => import("gpt-tokenizer/GptEncoding")`,
       "redis/RedisStore.ts": `import "../QuotaStore.ts"; import * as Redis from "effect/persistence/Redis"`,
       "testing/suite.ts": `import "../QuotaStore.ts"; import * as TestClock from "effect/testing/TestClock"`,
       "../../cli/src/bin.ts": `import { Guard } from "headgate"; import "headgate/testing"; import "./a.ts"`

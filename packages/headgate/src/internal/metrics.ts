@@ -30,6 +30,7 @@ export const refusals = {
   BudgetThrottled: refusal("BudgetThrottled"),
   RateLimitExceeded: refusal("RateLimitExceeded"),
   RequestTooLarge: refusal("RequestTooLarge"),
+  UnpricedModel: refusal("UnpricedModel"),
   Shadow: refusal("Shadow")
 }
 
