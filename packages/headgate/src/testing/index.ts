@@ -4,6 +4,8 @@
  * @since 0.1.0
  */
 
+/** A provider on the loopback interface that speaks vendors' wire formats as a script says, and counts. */
+export * as LoopbackProvider from "./LoopbackProvider.ts"
 /** The contract of `QuotaStore` as tests. */
 export * as QuotaStoreTest from "./QuotaStoreTest.ts"
 /** A model that answers, fails and waits as a script says, and records its calls. */
