@@ -25,6 +25,7 @@ import * as Schedule from "effect/Schedule"
 import { RetryExhausted } from "./Errors.ts"
 import { makeConfigured } from "./internal/configured.ts"
 import * as metrics from "./internal/metrics.ts"
+import { makeWarning, Retrying } from "./internal/nested.ts"
 import { millisOf } from "./internal/plans.ts"
 import { retryAfterOf } from "./internal/providerError.ts"
 import { refusal } from "./internal/refusal.ts"
@@ -125,6 +126,8 @@ interface Policy<E> {
   /** Decides on a failure; `draw` is the random number from 0 to 1. */
   readonly decide: (course: Course, error: E, now: number, draw: () => number) => Decision
   readonly tap: ((event: RetryEvent<E>) => Effect.Effect<unknown>) | undefined
+  /** Tells once that it runs within another. */
+  readonly warning: Effect.Effect<void>
 }
 
 const jitters: { readonly [name: string]: (capped: number, draw: number, course: Course, initial: number) => number } =
@@ -186,7 +189,8 @@ const policyOf = <E>(options: Options<E>): (() => Policy<E>) => {
         course.delay = spreaded
         return delay
       },
-      tap: options.onRetry
+      tap: options.onRetry,
+      warning: makeWarning()
     }
   }
 }
@@ -214,7 +218,7 @@ const tapped = <E>(
 
 const toSchedule = <E>(policy: Policy<E>): Schedule.Schedule<Duration.Duration, E> =>
   Schedule.fromStepWithMetadata(
-    Effect.map(Clock.currentTimeMillis, (start) => {
+    Effect.map(Effect.andThen(policy.warning, Clock.currentTimeMillis), (start) => {
       const course = policy.begin(start)
       // A schedule is not told of a success, so a call earns at its start and loses that at its first failure.
       course.earned = policy.earn()
@@ -257,8 +261,9 @@ const retryWith = <A, E, R, E2>(
         Effect.andThen(attempt)
       )
     }
-    const attempt: Effect.Effect<A, E | E2, R> = Effect.matchCauseEffect(self, { onSuccess, onFailure })
-    return attempt
+    const marked = Effect.provideService(self, Retrying, true)
+    const attempt: Effect.Effect<A, E | E2, R> = Effect.matchCauseEffect(marked, { onSuccess, onFailure })
+    return fiber.getRef(Retrying) ? Effect.andThen(policy.warning, attempt) : attempt
   })
 
 /**

@@ -90,6 +90,22 @@ const hopeless: ReadonlyArray<readonly [string, unknown]> = [
   ["our InvalidUsage", new InvalidUsage({ field: "tokens", bound: "a count", value: -1 })],
   ["our StoreError", new StoreError({ operation: "reserve", outcome: "unknown", cause: fetchFailed("ECONNRESET") })],
   ["our RetryExhausted", new RetryExhausted({ attempts: 4, elapsed: zero, cause: new APIError(503) })],
+  [
+    "our BudgetExceeded as the cause of another error",
+    new Error("status 429", {
+      cause: new BudgetExceeded({ ...limited, unit: "tokens", used: 1, held: 0, requested: 1 })
+    })
+  ],
+  [
+    "our RequestTooLarge as the cause of a status that is",
+    new HttpClientError.HttpClientError({
+      reason: new HttpClientError.StatusCodeError({
+        request,
+        response: HttpClientResponse.fromWeb(request, new Response("", { status: 429 })),
+        cause: new RequestTooLarge({ quota: "q", unit: "tokens", limit: 1, requested: 2 })
+      })
+    })
+  ],
   ["isRetryable: false", { isRetryable: false, status: 503 }],
   ["x-should-retry: false", new APIError(503, { "x-should-retry": "false" })],
   ["status 400", new APIError(400)],

@@ -26,7 +26,8 @@ const levels = (error: unknown): ReadonlyArray<Facts> => {
   return found
 }
 
-const first = <A>(error: unknown, read: (facts: Facts) => A | undefined): A | undefined => {
+/** What is read first, from the outside in. */
+export const first = <A>(error: unknown, read: (facts: Facts) => A | undefined): A | undefined => {
   for (const facts of levels(error)) {
     const found = read(facts)
     if (found !== undefined) return found

@@ -1,4 +1,4 @@
-import { headerOf, isBilled, isTransport, mentions, saysRetryable, statusOf } from "./providerError.ts"
+import { first, headerOf, isBilled, isTransport, mentions, saysRetryable, statusOf } from "./providerError.ts"
 
 /**
  * The key of the mark that `retryable` sets. An error class may carry it itself.
@@ -53,9 +53,11 @@ const ours = new Map([
   ["RetryExhausted", false]
 ])
 
+/** What one of this library's own errors says, also as the cause of another. */
+const ownOf = (error: unknown): boolean | undefined => first(error, ({ _tag }) => ours.get(String(_tag)))
+
 /** Whether an error is of this library, and so says nothing about the provider. */
-export const isOurs = (error: unknown): boolean =>
-  typeof error === "object" && error !== null && "_tag" in error && ours.has(String(error._tag))
+export const isOurs = (error: unknown): boolean => ownOf(error) !== undefined
 
 /** 429s and others that no waiting cures: the account is out of money, or the request is wrong. */
 const permanentWords = new Set([
@@ -71,7 +73,7 @@ const isPermanent = (word: string): boolean => permanentWords.has(word) || word.
 
 /**
  * Whether an error is worth a retry. The first of these that says something decides: the mark of `retryable`; our own
- * errors (`RateLimitExceeded` and `BudgetThrottled` are, the others are not); failures that were billed, and permanent
+ * errors, also as the cause of another (`RateLimitExceeded` and `BudgetThrottled` are, the others are not); failures that were billed, and permanent
  * ones such as `insufficient_quota` (not); `isRetryable` of the error; the header `x-should-retry`; the status (408,
  * 409, 429 and from 500 on); failures of the transport. Anything else is not.
  *
@@ -91,7 +93,7 @@ const isPermanent = (word: string): boolean => permanentWords.has(word) || word.
 export const isRetryable = (error: unknown): boolean => {
   if (typeof error !== "object" || error === null) return false
   if (marked.has(error) || (RetryableTypeId in error && error[RetryableTypeId] === true)) return true
-  const own = "_tag" in error && typeof error._tag === "string" ? ours.get(error._tag) : undefined
+  const own = ownOf(error)
   if (own !== undefined) return own
   if (mentions(error, isBilled) || mentions(error, isPermanent)) return false
   const says = saysRetryable(error)
