@@ -55,6 +55,7 @@ export interface Call<in A = unknown, in E = unknown> extends Reading<A, E> {
  *
  * - `estimate`: what one attempt takes before any output; without `chunk`, the most that it will take.
  * - `chunk`: how much output is held ahead. Whenever the output comes to what is held, another chunk is.
+ * - `atMost`: what it asks the rate limiter for, as providers count what a request allows. Default: these two.
  * - `delivered`: the output in one element. Asked once for each.
  * - `actual`: what an element says the whole call took. The last answer wins.
  * - `actualOnError`, `subject`, `onUnknown`: as in `Call`.

@@ -39,6 +39,8 @@ export interface Services<E> {
 /** What is known of a call under way. */
 export interface Course {
   readonly reservation: Reservation
+  /** What an attempt takes a place for. */
+  readonly place: Usage.Usage
   /** What was held for one attempt: the reservation's estimate and, for a stream, what was held for more output. */
   estimate: Usage.Usage
   attempts: number
@@ -51,8 +53,9 @@ export interface Course {
   uncovered: Usage.Usage | undefined
 }
 
-export const begin = (reservation: Reservation): Course => ({
+export const begin = (reservation: Reservation, place = reservation.estimate): Course => ({
   reservation,
+  place,
   estimate: reservation.estimate,
   attempts: 0,
   called: false,
@@ -108,8 +111,7 @@ export const wayOf = <E>({ budget, limiter, retry }: Services<E>, spans: boolean
   // Our own limits have said what they do with a call that does not fit: it is not for the retries to ask again.
   retried: (course, attempt) => retry.retry(attempt, { unless: () => !course.called }),
   attempt: (course, use) => {
-    const { estimate, subject } = course.reservation
-    const placed = limiter.withPermit(estimate, subject, (permit, restore) => {
+    const placed = limiter.withPermit(course.place, course.reservation.subject, (permit, restore) => {
       course.attempts++
       course.called = true
       course.waited += Duration.toMillis(permit.waited)

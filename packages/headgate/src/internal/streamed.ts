@@ -18,6 +18,7 @@ import { tookOf } from "./took.ts"
 export interface StreamedCall<in A, in E> extends Measures<A> {
   readonly estimate: Usage.Input
   readonly chunk?: Usage.Input | undefined
+  readonly atMost?: Usage.Input | undefined
   readonly actualOnError?: ((error: E) => Usage.Input | undefined) | undefined
   readonly subject?: Subject | undefined
   readonly onUnknown?: "charge" | "release" | undefined
@@ -38,7 +39,9 @@ export const streamed = <A, E, R, E2>(
         if (estimate instanceof InvalidUsage) return Exit.fail(estimate)
         const chunk = call.chunk === undefined ? undefined : checkUsage(call.chunk, 0)
         if (chunk instanceof InvalidUsage) return Exit.fail(chunk)
-        return Exit.succeed(run(way, self, call, estimate, new Meter(estimate, chunk, call), scope))
+        const atMost = call.atMost === undefined ? undefined : checkUsage(call.atMost, 1)
+        if (atMost instanceof InvalidUsage) return Exit.fail(atMost)
+        return Exit.succeed(run(way, self, call, estimate, atMost, new Meter(estimate, chunk, call), scope))
       })
     )
   )
@@ -49,6 +52,7 @@ const run = <A, E, R, E2>(
   self: Stream.Stream<A, E, R>,
   call: StreamedCall<A, E>,
   estimate: Usage.Usage,
+  atMost: Usage.Usage | undefined,
   meter: Meter<A>,
   scope: Scope.Scope
 ): Pull.Pull<Elements<A>, E | E2, void, R> => {
@@ -113,7 +117,7 @@ const run = <A, E, R, E2>(
     })
 
   const open = Effect.acquireRelease(
-    Effect.map(way.reserve(meter.total, call), (reservation) => (course = begin(reservation))),
+    Effect.map(way.reserve(meter.total, call), (reservation) => (course = begin(reservation, atMost))),
     (_, exit) => end(exit)
   ).pipe(
     Scope.provide(scope),
