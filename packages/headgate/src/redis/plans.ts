@@ -1,7 +1,7 @@
 import * as Duration from "effect/Duration"
 import { Book } from "../internal/accounts.ts"
 import type { Counter } from "../internal/cell.ts"
-import type { Account, Plan } from "../internal/verbs.ts"
+import type { Plan } from "../internal/verbs.ts"
 import type { Window } from "../Window.ts"
 
 /** Into how many slots shared stores cut a sliding window. */
@@ -9,17 +9,15 @@ const slots = 12
 
 const units = ["concurrency", "requests", "inputTokens", "outputTokens", "", "tokens", "cost"]
 
-/** A plan as the script reads it. Static, so it is written once; only the periods of calendar windows change. */
+/** What of a plan does not change. */
 export interface Prepared {
-  readonly text: string
-  /** The number of its quotas, what it says in short, and the field that tells when all of its accounts were reset. */
-  readonly head: readonly [quotas: number, digest: string, field: string]
   /** What tells its accounts from those of other plans: its id and what it counts, but not how much of it. */
   readonly name: string
+  /** By what the store knows all it says, but for the periods of its calendars. */
+  readonly digest: string
   readonly counters: ReadonlyArray<Counter>
   readonly calendars: ReadonlyArray<Counter["slots"]>
-  /** Those of calendar windows while the store's time is in `from` to `to`, as a text. */
-  periods: { readonly from: number; readonly to: number; readonly covered: number; readonly text: string }
+  readonly parts: ReadonlyArray<unknown>
 }
 
 const tagged = (counter: Counter, calendar: number): ReadonlyArray<unknown> => {
@@ -39,7 +37,7 @@ const tagged = (counter: Counter, calendar: number): ReadonlyArray<unknown> => {
 }
 
 /** 53 bits of a text, the same in every process and version. */
-export const digest = (text: string): string => {
+export const digest = (text: string): number => {
   let high = 0xdeadbeef
   let low = 0x41c6ce57
   for (let index = 0; index < text.length; index++) {
@@ -49,7 +47,7 @@ export const digest = (text: string): string => {
   }
   high = Math.imul(high ^ (high >>> 16), 2246822507) ^ Math.imul(low ^ (low >>> 13), 3266489909)
   low = Math.imul(low ^ (low >>> 16), 2246822507) ^ Math.imul(high ^ (high >>> 13), 3266489909)
-  return (4294967296 * (2097151 & low) + (high >>> 0)).toString(36)
+  return 4294967296 * (2097151 & low) + (high >>> 0)
 }
 
 /** What of a window tells counters apart. The burst of a bucket is a limit. */
@@ -80,17 +78,10 @@ export const prepare = (plan: Plan): Prepared => {
   })
   // A limit, a threshold or a throttle may change while counters go on. Other windows or units are other counters.
   const shape = plan.quotas.map(({ cachedInput, name, unit, window }) => [name, unit, cachedInput, windowName(window)])
-  const name = `${plan.id}:${digest(JSON.stringify([plan.id, plan.dimension ?? "", shape]))}`
+  const name = `${plan.id}:${digest(JSON.stringify([plan.id, plan.dimension ?? "", shape])).toString(36)}`
   const memory = Number.isFinite(book.turnsAt) ? book.turnsAt : -1
-  const text = JSON.stringify([plan.throttle, plan.alerts === "all" ? 1 : 0, memory, quotas])
-  const made: Prepared = {
-    text,
-    head: [quotas.length, digest(text), `reset:${name}`],
-    name,
-    counters: book.counters,
-    calendars,
-    periods: { from: Infinity, to: -Infinity, covered: 0, text: "[]" }
-  }
+  const parts = [plan.throttle, plan.alerts === "all" ? 1 : 0, memory, quotas, name]
+  const made = { name, digest: String(digest(JSON.stringify(parts))), counters: book.counters, calendars, parts }
   prepared.set(plan, made)
   return made
 }
@@ -102,24 +93,8 @@ const startsOf = ({ endOf, slotAt }: Counter["slots"], now: number, until: numbe
   return starts
 }
 
-/** The periods of a plan's calendar windows around the store's time, and on until some later time. */
-const periodsOf = (plan: Prepared, now: number, until: number): string => {
-  const { calendars, periods } = plan
-  if (calendars.length === 0 || (periods.from <= now && now < periods.to && until < periods.covered))
-    return periods.text
-  const starts = calendars.map((calendar) => startsOf(calendar, now, until))
-  plan.periods = {
-    from: Math.max(...starts.map((starts) => starts[0]!)),
-    to: Math.min(...starts.map((starts) => starts[1]!)),
-    covered: Math.min(...starts.map((starts) => starts.at(-1)!)),
-    text: JSON.stringify(starts)
-  }
-  return plan.periods.text
+/** A plan as the script reads it, with the periods of its calendar windows from `now` on until some later time. */
+export const describe = (plan: Plan, now: number, until: number): string => {
+  const { calendars, parts } = prepare(plan)
+  return JSON.stringify([...parts, calendars.map((calendar) => startsOf(calendar, now, until))])
 }
-
-export const periods = (accounts: ReadonlyArray<Account>, now: number, until: number): string => {
-  const texts = accounts.map(({ plan }) => periodsOf(prepare(plan), now, until))
-  return texts.every((text) => text === "[]") ? "[]" : `[${texts.join()}]`
-}
-
-export const describe = (plans: ReadonlyArray<Plan>): string => `[${plans.map((plan) => prepare(plan).text).join()}]`

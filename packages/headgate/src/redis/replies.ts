@@ -5,13 +5,15 @@ import type * as Money from "../Money.ts"
 import type * as Usage from "../Usage.ts"
 import { prepare } from "./plans.ts"
 
-/** What the script answers: a code, its time, its epoch, the time before, and what belongs to the code. */
+/** What the script answers: a code, its time, the epoch, the time before, and what belongs to the code. */
 type Reply = ReadonlyArray<number | string>
 
-/** It needs to know more periods of the calendar. */
+/** It does not know the plans, or not enough periods of their calendars. */
 export const more = 0
 export const refused = 1
 export const conflict = 3
+/** The length of an answer with nothing more to it. */
+export const short = 4
 
 const never = (at: unknown): number => (Number(at) < 0 ? Infinity : Number(at))
 
@@ -90,8 +92,15 @@ export const conflictOf = (reply: Reply, id: string): Conflict => {
   return { _tag: "Conflict", bound, state: state === "another for" ? `another for ${id.slice(0, 64)}` : state }
 }
 
-export const booked = (reply: Reply, accounts: ReadonlyArray<Account>, id = ""): Booked | Conflict => {
+/** What was booked. An answer that says no more than that is about what the caller knows to be reserved. */
+export const booked = (
+  reply: Reply,
+  accounts: ReadonlyArray<Account>,
+  known: Usage.Usage,
+  id = ""
+): Booked | Conflict => {
   if (reply[0] === conflict) return conflictOf(reply, id)
+  if (reply.length === short) return { _tag: "Booked", reserved: known, repeated: false, alerts: none }
   const [requests = 0, inputTokens = 0, outputTokens = 0, cachedInputTokens = 0, tokens = 0, cost = 0] = numbersOf(
     reply[5]
   )

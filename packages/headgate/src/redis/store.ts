@@ -9,11 +9,11 @@ import type * as Scope from "effect/Scope"
 import * as Alerts from "../Alerts.ts"
 import { StoreError } from "../Errors.ts"
 import { millisOf } from "../internal/plans.ts"
-import type { Account, Booked, Conflict, Hold, Plan } from "../internal/verbs.ts"
+import type { Account, Booked, Conflict, Hold, Plan, Reserve } from "../internal/verbs.ts"
 import type * as QuotaStore from "../QuotaStore.ts"
 import * as Usage from "../Usage.ts"
 import { makeDeadlines, NoAnswer } from "./deadlines.ts"
-import { describe, digest, periods, prepare } from "./plans.ts"
+import { describe, digest, prepare } from "./plans.ts"
 import * as replies from "./replies.ts"
 import { source } from "./script.ts"
 
@@ -28,11 +28,10 @@ export interface StoreOptions {
 
 type Reply = ReadonlyArray<number | string>
 
-/** What belongs to a verb. */
-type More = readonly [Part, Part, Part, Part, Part]
-type Part = string | number
-
-const none: More = ["", "", "", "", ""]
+/** The verbs by their letters, and the choices of a reserve by theirs. */
+const verbs = { extend: "E", settle: "S", release: "L", record: "W", status: "Q", reset: "Z", resetPlans: "P" }
+const letters = { charge: "C", release: "R", now: "N", onSettle: "S", enforce: "E", ask: "A", force: "F" }
+const choices = ({ book, mode, onExpiry }: Reserve): string => `R${letters[onExpiry]}${letters[book]}${letters[mode]}`
 
 /** A hold with what the other verbs need to find it again. */
 class RedisHold implements Hold {
@@ -40,6 +39,8 @@ class RedisHold implements Hold {
   readonly id: string
   readonly alerts: Hold["alerts"]
   readonly accounts: ReadonlyArray<Account>
+  readonly keys: Keys
+  readonly usage: Usage.Usage
   readonly store: string
   readonly ttl: number
   readonly keep: number
@@ -50,6 +51,8 @@ class RedisHold implements Hold {
     id: string,
     alerts: Hold["alerts"],
     accounts: ReadonlyArray<Account>,
+    keys: Keys,
+    usage: Usage.Usage,
     store: string,
     ttl: number,
     keep: number,
@@ -58,12 +61,17 @@ class RedisHold implements Hold {
     this.id = id
     this.alerts = alerts
     this.accounts = accounts
+    this.keys = keys
+    this.usage = usage
     this.store = store
     this.ttl = ttl
     this.keep = keep
     this.forgottenAt = forgottenAt
   }
 }
+
+/** The keys of a call: the store's, the hold's, and two per account. */
+type Keys = ReadonlyArray<string>
 
 /** How long a hold that has ended is known at least, so that a verb that is sent again finds it. */
 const shortMemory = 60_000
@@ -107,57 +115,69 @@ export const makeStore = (
   const tag = `{${prefix}}:`
   const storeKey = `${tag}store`
 
-  const script = Redis.script(
-    (keys: ReadonlyArray<string>, args: ReadonlyArray<string | number>) => [...keys, ...args],
-    { lua: source(options.clock ?? "server"), numberOfKeys: (keys) => keys.length }
-  ).withReturnType<Reply>()
+  const lua = source(options.clock ?? "server")
 
   return Effect.gen(function* () {
     const redis = yield* Redis.Redis
     const alerts = yield* Alerts.Alerts
     const scope = yield* Effect.scope
+    const sha = yield* Effect.promise(() => crypto.subtle.digest("SHA-1", new TextEncoder().encode(lua)))
+    const evalSha = [
+      "EVALSHA",
+      Array.from(new Uint8Array(sha), (byte) => byte.toString(16).padStart(2, "0")).join("")
+    ] as const
     // Ids must differ between processes even where a test has given all of them one seed.
-    const instance = crypto.randomUUID()
+    const instance = crypto.randomUUID().replaceAll("-", "").slice(0, 20)
     let ids = 0
     const nextId = (): string => `${instance}-${ids++}`
 
     /** What is known of the store: its epoch, its time, and how often it has lost something. */
-    const store = { epoch: "", now: NaN, seen: 0, losses: 0 }
+    const store = { epoch: 0, now: NaN, seen: 0, losses: 0 }
 
-    const keysOf = (accounts: ReadonlyArray<Account>): ReadonlyArray<string> => {
-      const keys: Array<string> = []
+    const holdKey = (id: string): string => `${tag}hold:${keyText(id)}`
+
+    const keysOf = (holdKey: string, accounts: ReadonlyArray<Account>): Keys => {
+      const keys: Array<string> = [storeKey, holdKey]
       for (const { plan, value } of accounts) {
-        const name = `${keyText(prepare(plan).name)}:${keyText(value)}`
+        const name = `${prepare(plan).name}:${keyText(value)}`
         keys.push(`${tag}account:${name}`, `${tag}open:${name}`)
       }
       return keys
     }
 
-    const holdKey = (id: string): string => `${tag}hold:${keyText(id)}`
-
-    const evaluate = redis.eval(script)
     const deadlines = yield* makeDeadlines
 
-    const evaluateAndWait = (keys: ReadonlyArray<string>, args: ReadonlyArray<string | number>) =>
+    const evaluate = (send: Redis.Connection["send"], args: ReadonlyArray<string>) => {
+      const evaluated = send<Reply>(...evalSha, ...args)
+      return Effect.catchIf(
+        evaluated,
+        (error) => textOf(error.cause).startsWith("NOSCRIPT"),
+        () => Effect.andThen(redis.send("SCRIPT", "LOAD", lua), evaluated)
+      )
+    }
+
+    const evaluateAndWait = (args: ReadonlyArray<string>) =>
       Effect.scoped(
         Effect.flatMap(redis.reserve, (connection) =>
-          Effect.flatMap(connection.eval(script)(keys, args), (reply) =>
-            Effect.flatMap(connection.send<number>("WAIT", wait!.replicas, wait!.timeout), (acknowledged) =>
-              acknowledged >= Number(wait!.replicas)
-                ? Effect.succeed(reply)
-                : Effect.fail(new TooFewReplicas({ acknowledged, wanted: wait!.replicas }))
-            )
+          Effect.flatMap(evaluate(connection.send, args), (reply) =>
+            reply[0] === replies.more
+              ? Effect.succeed(reply)
+              : Effect.flatMap(connection.send<number>("WAIT", wait!.replicas, wait!.timeout), (acknowledged) =>
+                  acknowledged >= Number(wait!.replicas)
+                    ? Effect.succeed(reply)
+                    : Effect.fail(new TooFewReplicas({ acknowledged, wanted: wait!.replicas }))
+                )
           )
         )
       )
 
     /** Tells once that the store is not what it was: another epoch, or a time before one that it had told. */
     const noteLoss = (reply: Reply, seen: number, losses: number): Effect.Effect<void> | undefined => {
-      const [, now, epoch, last] = reply as [number, number, string, number]
+      const [, now, epoch, last] = reply as [number, number, number, number]
       store.now = now
-      const other = epoch !== "" && store.epoch !== "" && epoch !== store.epoch
+      const other = epoch !== 0 && store.epoch !== 0 && epoch !== store.epoch
       const older = last < seen
-      if (epoch !== "") store.epoch = epoch
+      if (epoch !== 0) store.epoch = epoch
       if ((!other && !older) || losses !== store.losses) {
         store.seen = Math.max(store.seen, last)
         return undefined
@@ -183,23 +203,21 @@ export const makeStore = (
     const send = (
       operation: string,
       verb: string,
-      holdKey: string,
+      keys: Keys,
       accounts: ReadonlyArray<Account>,
       usage: Usage.Usage,
-      content: string,
-      more: More
+      first = 0,
+      second = 0,
+      content = ""
     ): Effect.Effect<Reply, StoreError> =>
       Effect.uninterruptible(
         Effect.withFiber((fiber) => {
           const clock = fiber.getRef(Clock.Clock)
           const start = clock.currentTimeNanosUnsafe()
           const left = () => timeout - Number(clock.currentTimeNanosUnsafe() - start) / 1e6
-          const keys = [storeKey, holdKey, ...keysOf(accounts)]
-          const plans = describe(accounts.map(({ plan }) => plan))
-          const heads = accounts.flatMap(({ plan }) => prepare(plan).head)
           let unknown = false
           let attempts = 0
-          let until = 0
+          let until = NaN
 
           const fail = (cause: unknown) =>
             Effect.fail(new StoreError({ operation, outcome: unknown ? "unknown" : "notApplied", cause }))
@@ -210,20 +228,14 @@ export const makeStore = (
           }
 
           const attempt: Effect.Effect<Reply, StoreError> = Effect.suspend(() => {
-            const hint = Number.isNaN(store.now) ? clock.currentTimeMillisUnsafe() : store.now
             const { losses, seen } = store
-            const args = [
-              verb,
-              plans,
-              periods(accounts, hint, until),
-              instance,
-              replies.usageText(usage),
-              content,
-              attempts++ > 0 ? 1 : 0,
-              ...more,
-              ...heads
-            ]
-            const sent = wait === undefined || verb === "status" ? evaluate(keys, args) : evaluateAndWait(keys, args)
+            const args = [String(keys.length), ...keys, attempts++ > 0 ? `${verb.padEnd(4)}1` : verb]
+            args.push(replies.usageText(usage), String(first), String(second))
+            for (const { plan } of accounts) args.push(prepare(plan).digest)
+            if (content !== "" || until >= 0) args.push(content)
+            if (until >= 0) for (const { plan } of accounts) args.push(describe(plan, store.now, until))
+            const isPlain = wait === undefined || verb === verbs.status
+            const sent = isPlain ? evaluate(redis.send, args) : evaluateAndWait(args)
             // Half of the time for the first one: its answer may be lost without a word.
             const patience = attempts === 1 ? timeout / 2 : left()
             return Effect.matchEffect(deadlines.within(sent, clock, patience), {
@@ -256,8 +268,8 @@ export const makeStore = (
       onExpiry: string
     ): string => {
       if (id === undefined) return ""
-      const text = [replies.usageText(usage), onExpiry, ...keysOf(accounts)].join("\n")
-      return `${digest(text)}${digest(`.${text}`)}`
+      const text = [replies.usageText(usage), onExpiry, ...keysOf("", accounts)].join("\n")
+      return `${digest(text).toString(36)}${digest(`.${text}`).toString(36)}`
     }
 
     const keepOf = (id: string | undefined, ttl: number): number =>
@@ -269,17 +281,13 @@ export const makeStore = (
     ): Effect.Effect<A | Conflict, StoreError> =>
       hold instanceof RedisHold && hold.store === prefix ? f(hold) : Exit.succeed(foreign)
 
-    const end = (operation: "settle" | "release", hold: RedisHold, usage: Usage.Usage) =>
-      Effect.map(
-        send(`QuotaStore.${operation}`, operation, holdKey(hold.id), hold.accounts, usage, "", [
-          hold.forgottenAt,
-          hold.keep,
-          "",
-          "",
-          ""
-        ]),
-        (reply) => replies.booked(reply, hold.accounts)
+    const end = (operation: "settle" | "release", hold: RedisHold, usage: Usage.Usage) => {
+      const { accounts, forgottenAt, keep, keys } = hold
+      return Effect.map(
+        send(`QuotaStore.${operation}`, verbs[operation], keys, accounts, usage, forgottenAt, keep),
+        (reply) => replies.booked(reply, accounts, hold.usage)
       )
+    }
 
     /** Nobody will ever know of this hold, so nobody would end it. It is released as soon as the store answers. */
     const abandon = (hold: RedisHold) =>
@@ -294,56 +302,54 @@ export const makeStore = (
     const service: QuotaStore.Service = {
       reserve: (command) =>
         Effect.suspend(() => {
-          const { accounts, book, id, mode, onExpiry, ttl, usage } = command
+          const { accounts, id, mode, onExpiry, ttl, usage } = command
           const keep = keepOf(id, ttl)
           const known = id ?? nextId()
+          const keys = keysOf(holdKey(known), accounts)
           const content = contentOf(id, accounts, usage, onExpiry)
-          const more = [ttl, onExpiry, book, mode, keep] as const
-          return send("QuotaStore.reserve", "reserve", holdKey(known), accounts, usage, content, more).pipe(
+          return send("QuotaStore.reserve", choices(command), keys, accounts, usage, ttl, keep, content).pipe(
             Effect.map((reply) => {
               if (reply[0] === replies.conflict) return replies.conflictOf(reply, known)
               if (reply[0] === replies.refused) return replies.refusedOf(reply, accounts)
               const told = replies.alertsOf(reply, reply[5], accounts)
-              return new RedisHold(known, told, accounts, prefix, ttl, keep, Number(reply[4]))
+              const forgottenAt = Number(reply[4] ?? Number(reply[1]) + ttl + keep)
+              return new RedisHold(known, told, accounts, keys, usage, prefix, ttl, keep, forgottenAt)
             }),
             Effect.tapError((error) =>
               id === undefined && mode !== "ask" && error.outcome === "unknown"
-                ? abandon(new RedisHold(known, [], accounts, prefix, ttl, keep, Number.MAX_SAFE_INTEGER))
+                ? abandon(new RedisHold(known, [], accounts, keys, usage, prefix, ttl, keep, Number.MAX_SAFE_INTEGER))
                 : Effect.void
             )
           )
         }),
       extend: (hold, more, step) =>
         ofOurs(hold, (hold) =>
-          Effect.map(
-            send("QuotaStore.extend", "extend", holdKey(hold.id), hold.accounts, more, "", [step, "", "", "", ""]),
-            (reply) => {
-              if (reply[0] === replies.refused) return replies.refusedOf(reply, hold.accounts)
-              hold.forgottenAt = Math.max(hold.forgottenAt, Number(reply[1]) + hold.ttl + hold.keep)
-              return replies.booked(reply, hold.accounts)
-            }
-          )
+          Effect.map(send("QuotaStore.extend", verbs.extend, hold.keys, hold.accounts, more, step), (reply) => {
+            if (reply[0] === replies.refused) return replies.refusedOf(reply, hold.accounts)
+            hold.forgottenAt = Math.max(hold.forgottenAt, Number(reply[1]) + hold.ttl + hold.keep)
+            return replies.booked(reply, hold.accounts, hold.usage)
+          })
         ),
       settle: (hold, actual) => ofOurs<Booked | Conflict>(hold, (hold) => end("settle", hold, actual)),
       release: (hold) => ofOurs<Booked | Conflict>(hold, (hold) => end("release", hold, Usage.zero)),
       record: (accounts, usage, id) =>
         Effect.suspend(() => {
           const known = id ?? nextId()
+          const keys = keysOf(holdKey(known), accounts)
           const content = contentOf(id, accounts, usage, "")
-          const keep = keepOf(id, 0)
           return Effect.map(
-            send("QuotaStore.record", "record", holdKey(known), accounts, usage, content, [keep, "", "", "", ""]),
-            (reply) => replies.booked(reply, accounts, known)
+            send("QuotaStore.record", verbs.record, keys, accounts, usage, keepOf(id, 0), 0, content),
+            (reply) => replies.booked(reply, accounts, Usage.zero, known)
           )
         }),
       status: (accounts) =>
-        Effect.map(send("QuotaStore.status", "status", storeKey, accounts, Usage.zero, "", none), (reply) =>
+        Effect.map(send("QuotaStore.status", verbs.status, keysOf(storeKey, accounts), accounts, Usage.zero), (reply) =>
           replies.statusOf(reply, accounts)
         ),
       reset: (target) => {
         const accounts: ReadonlyArray<Account> = "accounts" in target ? target.accounts : target.plans.map(ofPlan)
-        const verb = "accounts" in target ? "reset" : "resetPlans"
-        return Effect.asVoid(send("QuotaStore.reset", verb, storeKey, accounts, Usage.zero, "", none))
+        const verb = "accounts" in target ? verbs.reset : verbs.resetPlans
+        return Effect.asVoid(send("QuotaStore.reset", verb, keysOf(storeKey, accounts), accounts, Usage.zero))
       }
     }
     return service
