@@ -1,4 +1,5 @@
 import { accounts } from "./script/accounts.ts"
+import { holds } from "./script/holds.ts"
 import { quick } from "./script/quick.ts"
 import { records } from "./script/records.ts"
 import { verbs } from "./script/verbs.ts"
@@ -20,14 +21,14 @@ import { windows } from "./script/windows.ts"
  */
 const body = `${records}${quick}
 local function ledger()
-${windows}${accounts}${waits}${verbs}end
+${holds}${windows}${accounts}${waits}${verbs}end
 
 local decided = quick()
 if decided then return decided end
 local ok, reply = pcall(ledger)
 if ok then return reply end
 if type(reply) ~= 'table' then return redis.error_reply(reply) end
-if reply.need then return answer(MORE, reply.need) end
+if reply.need then return { MORE, now, epoch or '', last, reply.need } end
 return reply
 `
 
@@ -49,8 +50,8 @@ const withConstants = (lua: string): string => {
 
 /** Where the script takes the time from: the server, or for tests a key that they set. */
 const clocks = {
-  server: "(function() local t = redis.call('TIME') return t[1] * 1000 + math.floor(t[2] / 1000) end)()",
-  key: "tonumber(redis.call('GET', KEYS[1] .. ':now'))"
+  server: "local time = call('TIME') local clock = time[1] * 1000 + floor(time[2] / 1000)",
+  key: "local clock = tonumber(call('GET', storeKey .. ':now'))"
 }
 
 export const source = (clock: keyof typeof clocks): string => withConstants(body).replace("CLOCK", clocks[clock])

@@ -132,7 +132,7 @@ export const makeStore = (
     const nextId = (): string => `${instance}-${ids++}`
 
     /** What is known of the store: its epoch, its time, and how often it has lost something. */
-    const store = { epoch: 0, now: NaN, seen: 0, losses: 0 }
+    const store = { epoch: "", now: NaN, seen: 0, losses: 0 }
 
     const holdKey = (id: string): string => `${tag}hold:${keyText(id)}`
 
@@ -173,11 +173,11 @@ export const makeStore = (
 
     /** Tells once that the store is not what it was: another epoch, or a time before one that it had told. */
     const noteLoss = (reply: Reply, seen: number, losses: number): Effect.Effect<void> | undefined => {
-      const [, now, epoch, last] = reply as [number, number, number, number]
+      const [, now, epoch, last] = reply as [number, number, string, number]
       store.now = now
-      const other = epoch !== 0 && store.epoch !== 0 && epoch !== store.epoch
+      const other = epoch !== "" && store.epoch !== "" && epoch !== store.epoch
       const older = last < seen
-      if (epoch !== 0) store.epoch = epoch
+      if (epoch !== "") store.epoch = epoch
       if ((!other && !older) || losses !== store.losses) {
         store.seen = Math.max(store.seen, last)
         return undefined

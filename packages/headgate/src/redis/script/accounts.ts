@@ -84,21 +84,23 @@ end
 
 local accounts = {}
 
+local function accountFormat(size) return '<H' .. string.rep('d', size) end
+
 -- What was used, and then given back, since the account was saved: all of it in the slots of that time.
 local function catchUp(a, known)
   local state, units = a.state, a.plan.units
   local groups, journal = #units, string.sub(known, state[COLD_UNTIL] + 1)
   local used, backs, format, at = {}, {}, '<' .. string.rep('d', groups + 1), 1
-  for g = 1, groups do used[g] = state[HEAD + (g - 1) * GROUP + GROUP_NET] end
+  for g = 1, groups do used[g] = state[HEAD + 2 * g] end
   while at <= #journal do
     local back = { struct.unpack(format, journal, at) }
     for g = 1, groups do used[g] = used[g] + back[g + 1] end
     backs[#backs + 1], at = back, at + 8 * (groups + 1)
   end
-  local bucket = HEAD + groups * GROUP
+  local bucket = HEAD + 6 * groups
   for i, q in ipairs(a.quotas) do
     local c, g = a.cells[i], q.group
-    c[HELD] = state[HEAD + (g - 1) * GROUP + GROUP_HELD]
+    c[HELD] = state[HEAD + 2 * g - 1]
     if q[4] == BUCKET then
       c[SLOT], c[RECENT] = state[bucket + BUCKET_SINCE], state[bucket + BUCKET_LEVEL]
       c[USED], bucket = c[RECENT], bucket + BUCKET_SIZE
@@ -133,7 +135,7 @@ local function load(index)
     catchUp(a, known)
   else
     -- Whatever was booked on a forgotten account before is not booked on this one: its count of resets begins apart.
-    state = { 0, 0, 0, times, 0, 0, 0, now, now - 1, 0, 0, 0, NEVER, 0, 0, 0 }
+    state = { 0, 0, 0, times, 0, 0, 0, now, now - 1, 0, 0, 0, 0, 0, NEVER, 0 }
     for i = 1, #a.quotas do cells[i] = { 0, 0, 0, 0, 0, 0 } end
     a.state = state
   end
@@ -172,11 +174,11 @@ end
 local function saveAccount(a)
   local life, state, seldom, isPlain, groups, buckets, cold = a.plan[3], a.state, {}, true, {}, {}, {}
   state[CURRENT_UNTIL], state[BACK_FROM] = NEVER, 0
-  for g, unit in ipairs(a.plan.units) do groups[g] = { unit, 0, 0, -NEVER, NEVER, NEVER } end
+  for g, unit in ipairs(a.plan.units) do groups[g] = { unit, -NEVER, NEVER, NEVER, held = 0 } end
   for i, q in ipairs(a.quotas) do
     local c, group, low, high = a.cells[i], groups[q.group], -NEVER, NEVER
     advance(q, c, now)
-    group[GROUP_HELD] = c[HELD]
+    group.held = c[HELD]
     for place = 1, q[3] > 0 and #q[7] or 0 do
       if c[FIRED] ~= 0 and c[FIRED][place] > 0 then low = max(low, q[7][place] * q[3])
       else high = min(high, q[7][place] * q[3]) end
@@ -204,8 +206,11 @@ local function saveAccount(a)
     seldom[2 * i - 1], seldom[2 * i] = c[OLDER], c[FIRED]
     if c[OLDER] ~= 0 or c[FIRED] ~= 0 then isPlain = false end
   end
-  local numbers = HEAD
-  for _, group in ipairs(groups) do for k = 1, GROUP do state[numbers + k] = group[k] end numbers = numbers + GROUP end
+  local numbers = HEAD + 6 * #groups
+  for g, group in ipairs(groups) do
+    state[HEAD + 2 * g - 1], state[HEAD + 2 * g] = group.held, 0
+    for k = 1, 4 do state[HEAD + 2 * #groups + 4 * g - 4 + k] = group[k] end
+  end
   for k, number in ipairs(buckets) do state[numbers + k] = number end
   local size = numbers + #buckets - 1
   local tail = struct.pack('<' .. string.rep('d', #cold), unpack(cold)) .. (isPlain and '' or cmsgpack.pack(seldom))

@@ -3,38 +3,40 @@ export const quick = `
 -- The way of most calls: nothing is due, no slot has ended, everything fits and nobody is to be told. It decides on what
 -- was kept for it, and answers nothing where any of this is not so, before it has written anything.
 local function quick()
-  local reserving = verb == RESERVE
+  local reserving, asking = verb == RESERVE, mode == ASK
   if not reserving and verb ~= SETTLE and verb ~= LET_GO then return nil end
-  local asking, content, h, known, before = mode == ASK, ARGV[5 + count] or '', nil, nil, nil
+  local content, hold, before = ARGV[5 + count] or '', nil, nil
+  local charge, booked, bookedAt, held, queued, expiresAt, ttl, kept, extensions, resetsThen
   if reserving then
-    if mode == FORCE or (asking and content ~= '') then return nil end
-    local ttl, booked = whole(ARGV[3]), bookWhen == BOOK_NOW and 1 or 0
-    h = { onExpiry == CHARGE_IT and 1 or 0, booked, now, usageText, IS_HOLD, 0, OPEN, 1 - booked, now + ttl, ttl,
-      whole(ARGV[4]), 0, '', content, '', '', '' }
+    ttl, kept = ARGV[3], ARGV[4]
+    if mode == FORCE or (asking and content ~= '') or string.find(ttl, '%D') or string.find(kept, '%D') then return nil end
+    if ttl == '' or kept == '' or #ttl > 15 or #kept > 15 then return nil end
+    charge, booked, bookedAt, held = onExpiry == CHARGE_IT and 1 or 0, bookWhen == BOOK_NOW and 1 or 0, now, usageText
+    queued, expiresAt = 1 - booked, now + ttl
   else
-    known = call('GET', holdKey)
-    if not known then return nil end
-    h = { struct.unpack(HOLD_FORMAT, known) }
-    if h[KIND] ~= IS_HOLD or h[ENDED] ~= OPEN or h[ALERTS] ~= '' then return nil end
-    if h[QUEUED] == 1 and h[EXPIRES_AT] <= now then return nil end
-    before = h[USAGE] == usageText and usage or readUsage(h[USAGE])
+    hold = call('GET', holdKey)
+    if not hold then return nil end
+    local kind, forced, ended, lastExtension, alerts
+    charge, booked, bookedAt, held, kind, forced, ended, queued, expiresAt, ttl, kept, extensions, lastExtension, content,
+      resetsThen, alerts = struct.unpack(HOLD_FORMAT, hold)
+    if kind ~= IS_HOLD or ended ~= OPEN or alerts ~= '' or (queued == 1 and expiresAt <= now) then return nil end
+    before = held == usageText and usage or readUsage(held)
   end
-  local booking, using, bookedAt = h[BOOKED_NOW] == 1, verb == SETTLE, h[BOOKED_AT]
-  local accounts, formats, resets, backs = {}, {}, {}, nil
+  local booking, using = booked == 1, verb == SETTLE
+  local accounts, resets, backs = {}, nil, nil
   for i = 1, count do
     local record = call('GET', KEYS[1 + 2 * i])
     if not record then return nil end
     local size = struct.unpack('<H', record)
-    local format = accountFormat(size)
-    local a, added, back = { struct.unpack(format, record) }, {}, nil
+    local a, added, back = { struct.unpack('<H' .. string.rep('d', size), record) }, {}, nil
     if a[DUE] <= now or a[DIGEST] ~= tonumber(ARGV[4 + i]) or a[RESETS_OF_PLANS] ~= resetsOfPlans then return nil end
     if reserving and a[UNTIL] > now then return nil end
     local groups, isCurrent = a[GROUPS], now < a[CURRENT_UNTIL]
     for g = 1, groups do
-      local at = HEAD + (g - 1) * GROUP
-      local unit, net, hold, use = a[at + GROUP_UNIT], a[at + GROUP_NET], 0, 0
+      local at = HEAD + 2 * groups + 4 * g - 4
+      local unit, net, hold, use = a[at + GROUP_UNIT], a[HEAD + 2 * g], 0, 0
       if unit == 0 then
-        if reserving then hold, h[QUEUED] = 1, 1 elseif h[QUEUED] == 1 then hold = -1 end
+        if reserving then hold, queued = 1, 1 elseif queued == 1 then hold = -1 end
       elseif reserving then
         if booking then use = amountIn(usage, unit) else hold = amountIn(usage, unit) end
       else
@@ -42,7 +44,8 @@ local function quick()
         if amount > held then return nil end
         if booking then use = amount - held else hold, use = -held, amount end
       end
-      if reserving and (not isCurrent or a[at + GROUP_HELD] + net + hold + use > a[at + GROUP_ROOM]) then return nil end
+      local sum = a[HEAD + 2 * g - 1] + hold
+      if reserving and (not isCurrent or sum + net + use > a[at + GROUP_ROOM]) then return nil end
       if use ~= 0 then
         if not isCurrent then return nil end
         if use > 0 then
@@ -52,12 +55,11 @@ local function quick()
           back = back or { bookedAt }
           back[g + 1] = -use
         end
-        a[at + GROUP_NET] = net + use
+        a[HEAD + 2 * g] = net + use
       end
-      added[g] = reserving and hold + use or use
-      a[at + GROUP_HELD] = max(0, a[at + GROUP_HELD] + hold)
+      added[g], a[HEAD + 2 * g - 1] = use, max(0, sum)
     end
-    for at = HEAD + groups * GROUP, size, BUCKET_SIZE do
+    for at = HEAD + 6 * groups, size, BUCKET_SIZE do
       local g, since, level, limit, period = a[at + BUCKET_GROUP], a[at + BUCKET_SINCE], a[at + BUCKET_LEVEL],
         a[at + BUCKET_LIMIT], a[at + BUCKET_PERIOD]
       local each, rest = floor(limit / period), math.fmod(limit, period)
@@ -65,11 +67,7 @@ local function quick()
       if times > 0 then since, level = since + times * period, level - times * limit end
       local used = max(0, level - (now - since) * each - floor((now - since) * rest / period))
       if used == 0 then level = 0 end
-      if reserving then
-        local held = a[HEAD + (g - 1) * GROUP + GROUP_HELD]
-        if used + held + (booking and use or 0) > a[at + BUCKET_CAPACITY] then return nil end
-        if not booking then use = 0 end
-      end
+      if reserving and used + a[HEAD + 2 * g - 1] + use > a[at + BUCKET_CAPACITY] then return nil end
       if use > 0 then
         if used < a[at + BUCKET_LOW] or used + use >= a[at + BUCKET_HIGH] then return nil end
         if used == 0 then since = now end
@@ -86,34 +84,33 @@ local function quick()
       if #record > a[COLD_UNTIL] + 4096 then return nil end
       for g = 1, groups do back[g + 1] = back[g + 1] or 0 end
       backs = backs or {}
-      backs[i] = string.sub(record, 3 + 8 * size) .. struct.pack('<' .. string.rep('d', groups + 1), unpack(back))
+      backs[i] = { record, struct.pack('<' .. string.rep('d', groups + 1), unpack(back)) }
     end
-    accounts[i], formats[i], resets[i] = a, format, a[RESETS]
+    if booking then resets = resets and resets .. ',' .. a[RESETS] or a[RESETS] .. '' end
+    accounts[i] = a
   end
-  if booking then
-    local now = table.concat(resets, ',')
-    if reserving then h[RESETS_THEN] = now elseif backs and h[RESETS_THEN] ~= now then return nil end
-  end
+  if backs and resetsThen and resets ~= resetsThen then return nil end
   if asking then
     saveTime()
-    return answer(HOLD, 0, '')
+    return { HOLD, now, epoch, last, 0, '' }
   end
   -- From here on it writes: first what can be refused, or may be there already, and where the type of a key can refuse.
+  local open = struct.pack(MEMBER_FORMAT, charge, booked, bookedAt, held)
   if reserving then
-    if not call('SET', holdKey, struct.pack(HOLD_FORMAT, unpack(h, 1, ENDED_BY)), 'PX', holdLife(h), 'NX') then return nil end
+    local rest = struct.pack(REST_FORMAT, IS_HOLD, 0, OPEN, queued, expiresAt, ttl, kept, 0, '', content, resets or '', '', '')
+    if not call('SET', holdKey, open .. rest, 'PX', ttl + kept + slack, 'NX') then return nil end
   else
     saveTime()
   end
-  if h[QUEUED] == 1 then
-    local open = member(h)
+  if queued == 1 then
+    local name = open .. holdKey
     for i = 1, count do
       local key, failed = KEYS[2 + 2 * i], nil
-      if reserving then failed = redis.pcall('ZADD', key, h[EXPIRES_AT], open)
-      else failed = redis.pcall('ZREM', key, open) end
+      if reserving then failed = redis.pcall('ZADD', key, expiresAt, name) else failed = redis.pcall('ZREM', key, name) end
       if type(failed) == 'table' and failed.err then
         if reserving then call('DEL', holdKey) end
         for j = 1, i - 1 do
-          if reserving then call('ZREM', KEYS[2 + 2 * j], open) else call('ZADD', KEYS[2 + 2 * j], h[EXPIRES_AT], open) end
+          if reserving then call('ZREM', KEYS[2 + 2 * j], name) else call('ZADD', KEYS[2 + 2 * j], expiresAt, name) end
         end
         return failed
       end
@@ -122,27 +119,34 @@ local function quick()
   if reserving then
     saveTime()
   else
-    local at = 13 + #h[USAGE]
-    call('SET', holdKey, string.sub(known, 1, at) .. string.char(using and SETTLED or RELEASED) ..
-      string.sub(known, at + 2, -2) .. (using and usageText or '') .. '\\0', 'KEEPTTL')
+    call('SET', holdKey, string.sub(hold, 1, #open + 2) .. string.char(using and SETTLED or RELEASED) ..
+      string.sub(hold, #open + 4, -2) .. (using and usageText or '') .. '\\0', 'KEEPTTL')
   end
   for i = 1, count do
     local a, key, isNew = accounts[i], KEYS[1 + 2 * i], false
-    if h[QUEUED] == 1 then
+    if queued == 1 then
       if reserving then
         isNew = a[OPEN_HOLDS] == 0
         a[OPEN_HOLDS] = a[OPEN_HOLDS] + 1
-        a[LAST_EXPIRY], a[DUE] = max(a[LAST_EXPIRY], h[EXPIRES_AT]), math.min(a[DUE], h[EXPIRES_AT])
+        a[LAST_EXPIRY], a[DUE] = max(a[LAST_EXPIRY], expiresAt), math.min(a[DUE], expiresAt)
       else
         a[OPEN_HOLDS] = max(0, a[OPEN_HOLDS] - 1)
       end
     end
     local isLonger = keep(i, a, a[LIFE], isNew)
-    local packed = struct.pack(formats[i], unpack(a, 1, a[SIZE] + 1))
-    if backs and backs[i] then call('SET', key, packed .. backs[i], 'KEEPTTL') else call('SETRANGE', key, 0, packed) end
+    -- Only what changes: from the head's last four on, to the groups' first part or to the end where there are buckets.
+    local from, groups = 8 * KEPT_UNTIL - 14, a[GROUPS]
+    local to = a[SIZE] == HEAD + 6 * groups - 1 and HEAD + 2 * groups or a[SIZE] + 1
+    local packed = struct.pack('<' .. string.rep('d', to - KEPT_UNTIL + 1), unpack(a, KEPT_UNTIL, to))
+    if backs and backs[i] then
+      local record = backs[i][1]
+      call('SET', key, string.sub(record, 1, from) .. packed .. string.sub(record, from + #packed + 1) .. backs[i][2], 'KEEPTTL')
+    else
+      call('SETRANGE', key, from, packed)
+    end
     if isLonger then call('PEXPIRE', key, a[KEPT_UNTIL] - now) end
   end
-  if not reserving and h[EXTENSIONS] > 0 then return answer(BOOKED, 0, h[USAGE], '') end
+  if extensions and extensions > 0 then return { BOOKED, now, epoch, last, 0, held, '' } end
   return { reserving and HOLD or BOOKED, now, epoch, last }
 end
 `
