@@ -86,7 +86,8 @@ local accounts = {}
 
 local function accountFormat(size) return '<H' .. string.rep('d', size) end
 
--- What was used, and then given back, since the account was saved: all of it in the slots of that time.
+-- What was used, and then given back, since the account was saved: all of it in the slots of that time. What was given
+-- back from earlier slots is listed.
 local function catchUp(a, known)
   local state, units = a.state, a.plan.units
   local groups, journal = #units, string.sub(known, state[COLD_UNTIL] + 1)
@@ -135,7 +136,7 @@ local function load(index)
     catchUp(a, known)
   else
     -- Whatever was booked on a forgotten account before is not booked on this one: its count of resets begins apart.
-    state = { 0, 0, 0, times, 0, 0, 0, now, now - 1, 0, 0, 0, 0, 0, NEVER, 0 }
+    state = { 0, 0, 0, times, 0, 0, 0, 0, now, now - 1, 0, 0, 0, 0, 0, NEVER, 0 }
     for i = 1, #a.quotas do cells[i] = { 0, 0, 0, 0, 0, 0 } end
     a.state = state
   end
@@ -173,7 +174,7 @@ end
 -- Writing: cells as they are now, so that what comes next finds its slot and how far it may go untold.
 local function saveAccount(a)
   local life, state, seldom, isPlain, groups, buckets, cold = a.plan[3], a.state, {}, true, {}, {}, {}
-  state[CURRENT_UNTIL], state[BACK_FROM] = NEVER, 0
+  state[CURRENT_FROM], state[CURRENT_UNTIL], state[BACK_FROM] = 0, NEVER, 0
   for g, unit in ipairs(a.plan.units) do groups[g] = { unit, -NEVER, NEVER, NEVER, held = 0 } end
   for i, q in ipairs(a.quotas) do
     local c, group, low, high = a.cells[i], groups[q.group], -NEVER, NEVER
@@ -196,9 +197,10 @@ local function saveAccount(a)
         if c[USED] == 0 and c[RECENT] == 0 then c[SLOT], c[OLDER] = slot, 0 end
         group[GROUP_LOW], group[GROUP_HIGH] = max(group[GROUP_LOW], low - c[USED]), min(group[GROUP_HIGH], high - c[USED])
         if q[4] ~= LIFETIME then
-          local ends, from = q.starts and q.starts[2], slot
-          if q[4] == EVEN then ends, from = (slot + 1) * q[5], (slot - q[6]) * q[5] end
-          state[CURRENT_UNTIL], state[BACK_FROM] = min(state[CURRENT_UNTIL], ends), max(state[BACK_FROM], from)
+          local starts, ends, from = slot, q.starts and q.starts[2], slot
+          if q[4] == EVEN then starts, ends, from = slot * q[5], (slot + 1) * q[5], (slot - q[6]) * q[5] end
+          state[CURRENT_FROM], state[CURRENT_UNTIL] = max(state[CURRENT_FROM], starts), min(state[CURRENT_UNTIL], ends)
+          state[BACK_FROM] = max(state[BACK_FROM], from)
         end
       end
     end

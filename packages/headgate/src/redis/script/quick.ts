@@ -23,7 +23,7 @@ local function quick()
     before = held == usageText and usage or readUsage(held)
   end
   local booking, using = booked == 1, verb == SETTLE
-  local accounts, resets, backs = {}, nil, nil
+  local accounts, resets, backs, isBack = {}, nil, nil, false
   for i = 1, count do
     local record = call('GET', KEYS[1 + 2 * i])
     if not record then return nil end
@@ -50,11 +50,12 @@ local function quick()
         if not isCurrent then return nil end
         if use > 0 then
           if net < a[at + GROUP_LOW] or net + use >= a[at + GROUP_HIGH] then return nil end
-        else
+        elseif bookedAt < a[CURRENT_FROM] then
           if bookedAt < a[BACK_FROM] then return nil end
           back = back or { bookedAt }
           back[g + 1] = -use
         end
+        isBack = isBack or use < 0
         a[HEAD + 2 * g] = net + use
       end
       added[g], a[HEAD + 2 * g - 1] = use, max(0, sum)
@@ -81,7 +82,7 @@ local function quick()
       a[at + BUCKET_SINCE], a[at + BUCKET_LEVEL] = since, level
     end
     if back then
-      if #record > a[COLD_UNTIL] + 4096 then return nil end
+      if #record > a[COLD_UNTIL] + 1024 then return nil end
       for g = 1, groups do back[g + 1] = back[g + 1] or 0 end
       backs = backs or {}
       backs[i] = { record, struct.pack('<' .. string.rep('d', groups + 1), unpack(back)) }
@@ -89,7 +90,7 @@ local function quick()
     if booking then resets = resets and resets .. ',' .. a[RESETS] or a[RESETS] .. '' end
     accounts[i] = a
   end
-  if backs and resetsThen and resets ~= resetsThen then return nil end
+  if isBack and resets ~= resetsThen then return nil end
   if asking then
     saveTime()
     return { HOLD, now, epoch, last, 0, '' }

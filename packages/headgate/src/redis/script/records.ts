@@ -50,8 +50,8 @@ end
 -- the ledger reads; then what was given back since it was saved. The numbers are a head, of which only the last four
 -- change from call to call; per unit (a group of cells that count the same) what is held, and what was used since it was
 -- saved; per group its unit, from where to where nobody is to be told, and what it may reach; and the buckets.
-local SIZE, DIGEST, RESETS_OF_PLANS, PLAN_RESETS, UNTIL, CURRENT_UNTIL, BACK_FROM, RESETS, RESET_AT, LIFE, COLD_UNTIL, GROUPS,
-  KEPT_UNTIL, LAST_EXPIRY, DUE, OPEN_HOLDS, HEAD = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 16
+local SIZE, DIGEST, RESETS_OF_PLANS, PLAN_RESETS, UNTIL, CURRENT_FROM, CURRENT_UNTIL, BACK_FROM, RESETS, RESET_AT, LIFE,
+  COLD_UNTIL, GROUPS, KEPT_UNTIL, LAST_EXPIRY, DUE, OPEN_HOLDS, HEAD = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 17
 local GROUP_UNIT, GROUP_LOW, GROUP_HIGH, GROUP_ROOM = 1, 2, 3, 4
 local BUCKET_GROUP, BUCKET_LEVEL, BUCKET_SINCE, BUCKET_CAPACITY, BUCKET_LIMIT, BUCKET_PERIOD, BUCKET_LOW, BUCKET_HIGH,
   BUCKET_SIZE = 1, 2, 3, 4, 5, 6, 7, 8, 8
