@@ -20,11 +20,12 @@ import { windows } from "./script/windows.ts"
  *   than most decisions.
  */
 const body = `${records}${quick}
+local decided = quick()
+if decided then return decided end
+
 local function ledger()
 ${holds}${windows}${accounts}${waits}${verbs}end
 
-local decided = quick()
-if decided then return decided end
 local ok, reply = pcall(ledger)
 if ok then return reply end
 if type(reply) ~= 'table' then return redis.error_reply(reply) end

@@ -79,7 +79,7 @@ const shortMemory = 60_000
 const foreign: Conflict = { _tag: "Conflict", bound: "made by this store", state: "a hold of another" }
 
 /** Errors that a server says while it cannot answer yet. They pass by themselves. */
-const passing = /^(LOADING|TRYAGAIN|CLUSTERDOWN|MASTERDOWN)\b/
+const passing = /^(LOADING|TRYAGAIN|CLUSTERDOWN|MASTERDOWN|NOSCRIPT)\b/
 
 const textOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause))
 
@@ -229,8 +229,13 @@ export const makeStore = (
 
           const attempt: Effect.Effect<Reply, StoreError> = Effect.suspend(() => {
             const { losses, seen } = store
-            const args = [String(keys.length), ...keys, attempts++ > 0 ? `${verb.padEnd(4)}1` : verb]
-            args.push(replies.usageText(usage), String(first), String(second))
+            const isAgain = attempts++ > 0 ? 1 : 0
+            const args = [
+              String(keys.length),
+              ...keys,
+              replies.usageText(usage),
+              `${verb}${isAgain} ${first} ${second}`
+            ]
             for (const { plan } of accounts) args.push(prepare(plan).digest)
             if (content !== "" || until >= 0) args.push(content)
             if (until >= 0) for (const { plan } of accounts) args.push(describe(plan, store.now, until))

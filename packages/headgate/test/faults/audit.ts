@@ -47,10 +47,10 @@ export class Audit {
 const lua = `
 local found = {}
 for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
-  local h = { struct.unpack('<BBBBBBdddddssssss', redis.call('GET', key)) }
-  local of = (h[1] == 1 and h[5] == 1) and h[13] or h[12]
-  local ended = h[1] == 2 and 'recorded' or h[5] == 1 and 'settled' or h[5] == 2 and 'released' or 'open'
-  found[#found + 1] = table.concat({ string.sub(key, #ARGV[1]), ended, h[3], string.match(of, '^%d+,%d+,%d+,%d+,(%d+)') }, ' ')
+  local h = { struct.unpack('<BBdsBBBBddddsssss', redis.call('GET', key)) }
+  local of = (h[5] == 1 and h[7] == 1) and h[17] or h[4]
+  local ended = h[5] == 2 and 'recorded' or h[7] == 1 and 'settled' or h[7] == 2 and 'released' or 'open'
+  found[#found + 1] = table.concat({ string.sub(key, #ARGV[1]), ended, h[1], string.match(of, '^%d+,%d+,%d+,%d+,(%d+)') }, ' ')
 end
 return found`
 

@@ -34,17 +34,17 @@ end
 
 -- Plans. { throttle, alerts, memory, quotas, the name of its accounts, the starts of its calendars' periods }. The store
 -- knows them by their digests, so that a call need not tell them, and asks for those that it does not know.
-local plans, given = {}, ARGV[6 + count] ~= nil
+local plans, given = {}, ARGV[4 + count] ~= nil
 
 local function loadPlans()
   local fields = { 'HMGET', storeKey }
   if not given then
-    for i = 1, count do fields[2 + i] = 'plan:' .. ARGV[4 + i] end
+    for i = 1, count do fields[2 + i] = 'plan:' .. ARGV[2 + i] end
     fields = call(unpack(fields))
   end
   local resetFields = { 'HMGET', storeKey }
   for i = 1, count do
-    local text = given and ARGV[5 + count + i] or fields[i]
+    local text = given and ARGV[3 + count + i] or fields[i]
     if not text then error({ need = now }) end
     local plan = cjson.decode(text)
     plan.units, plans[i], resetFields[2 + i] = {}, plan, 'reset:' .. plan[5]
@@ -79,7 +79,7 @@ local function saveStore()
   if not given then return end
   given = false
   if call('HLEN', storeKey) > 1000 then forgetPlans() end
-  for i = 1, count do call('HSET', storeKey, 'plan:' .. ARGV[4 + i], ARGV[5 + count + i]) end
+  for i = 1, count do call('HSET', storeKey, 'plan:' .. ARGV[2 + i], ARGV[3 + count + i]) end
 end
 
 local accounts = {}
@@ -217,7 +217,7 @@ local function saveAccount(a)
   local size = numbers + #buckets - 1
   local tail = struct.pack('<' .. string.rep('d', #cold), unpack(cold)) .. (isPlain and '' or cmsgpack.pack(seldom))
   state[SIZE], state[GROUPS], state[COLD_UNTIL] = size, #groups, 2 + 8 * size + #tail
-  state[DIGEST], state[RESETS_OF_PLANS] = tonumber(ARGV[4 + a.index]), resetsOfPlans
+  state[DIGEST], state[RESETS_OF_PLANS] = tonumber(ARGV[2 + a.index]), resetsOfPlans
   keep(a.index, state, life, a.isNew)
   local packed = struct.pack(accountFormat(size), unpack(state, 1, size + 1)) .. tail
   if state[LIFE] < 0 then call('SET', a.key, packed) else call('SET', a.key, packed, 'PX', state[KEPT_UNTIL] - now) end

@@ -1,10 +1,11 @@
 /** Holds and answers, as the ledger reads and writes them. */
 export const holds = `
-local function whole(text)
-  if not text or #text > 16 or not string.find(text, '^%d+$') then error('ERR headgate: not a whole number', 0) end
-  local number = tonumber(text)
-  if number > 9007199254740991 then error('ERR headgate: above 2^53 - 1', 0) end
-  return number
+local function saveTime()
+  if now == last and epoch then return end
+  if epoch then return call('HSET', storeKey, 'last', now) end
+  local time = call('TIME')
+  epoch = time[1] .. time[2]
+  call('HSET', storeKey, 'last', now, 'epoch', epoch)
 end
 
 local function readHold()
@@ -15,6 +16,16 @@ end
 local function holdLife(h) return max(0, h[EXPIRES_AT] - now) + h[KEEP] + slack end
 
 local function member(h) return struct.pack(MEMBER_FORMAT, h[CHARGE], h[BOOKED_NOW], h[BOOKED_AT], h[USAGE]) .. holdKey end
+
+-- The open holds outlive the account's record, else what they hold would be held for ever. Both are kept for twice as
+-- long as they must be, so that this is seldom to be said again.
+local function keep(i, a, life, isNew)
+  if a[LIFE] < 0 then return false end
+  local needed, isLonger = now + life + max(0, a[LAST_EXPIRY] - now) + slack, false
+  if a[KEPT_UNTIL] < needed then a[KEPT_UNTIL], isLonger = 2 * needed - now, true end
+  if isNew or (isLonger and a[OPEN_HOLDS] > 0) then call('PEXPIRE', KEYS[2 + 2 * i], a[KEPT_UNTIL] - now + slack) end
+  return isLonger
+end
 
 local function answer(code, a, b, c) return { code, now, epoch or '', last, a, b, c } end
 `

@@ -4,13 +4,12 @@ export const quick = `
 -- was kept for it, and answers nothing where any of this is not so, before it has written anything.
 local function quick()
   local reserving, asking = verb == RESERVE, mode == ASK
-  if not reserving and verb ~= SETTLE and verb ~= LET_GO then return nil end
-  local content, hold, before = ARGV[5 + count] or '', nil, nil
+  if not epoch or (not reserving and verb ~= SETTLE and verb ~= LET_GO) then return nil end
+  local content, hold, before = ARGV[3 + count] or '', nil, nil
   local charge, booked, bookedAt, held, queued, expiresAt, ttl, kept, extensions, resetsThen
   if reserving then
-    ttl, kept = ARGV[3], ARGV[4]
-    if mode == FORCE or (asking and content ~= '') or string.find(ttl, '%D') or string.find(kept, '%D') then return nil end
-    if ttl == '' or kept == '' or #ttl > 15 or #kept > 15 then return nil end
+    if mode == FORCE or (asking and content ~= '') then return nil end
+    ttl, kept = first, second
     charge, booked, bookedAt, held = onExpiry == CHARGE_IT and 1 or 0, bookWhen == BOOK_NOW and 1 or 0, now, usageText
     queued, expiresAt = 1 - booked, now + ttl
   else
@@ -28,8 +27,8 @@ local function quick()
     local record = call('GET', KEYS[1 + 2 * i])
     if not record then return nil end
     local size = struct.unpack('<H', record)
-    local a, added, back = { struct.unpack('<H' .. string.rep('d', size), record) }, {}, nil
-    if a[DUE] <= now or a[DIGEST] ~= tonumber(ARGV[4 + i]) or a[RESETS_OF_PLANS] ~= resetsOfPlans then return nil end
+    local a, added, back = { struct.unpack('<H' .. string.rep('d', size), record) }, nil, nil
+    if a[DUE] <= now or a[DIGEST] ~= tonumber(ARGV[2 + i]) or a[RESETS_OF_PLANS] ~= resetsOfPlans then return nil end
     if reserving and a[UNTIL] > now then return nil end
     local groups, isCurrent = a[GROUPS], now < a[CURRENT_UNTIL]
     for g = 1, groups do
@@ -58,7 +57,11 @@ local function quick()
         isBack = isBack or use < 0
         a[HEAD + 2 * g] = net + use
       end
-      added[g], a[HEAD + 2 * g - 1] = use, max(0, sum)
+      a[HEAD + 2 * g - 1] = max(0, sum)
+      if size >= HEAD + 6 * groups then
+        added = added or {}
+        added[g] = use
+      end
     end
     for at = HEAD + 6 * groups, size, BUCKET_SIZE do
       local g, since, level, limit, period = a[at + BUCKET_GROUP], a[at + BUCKET_SINCE], a[at + BUCKET_LEVEL],
@@ -91,17 +94,18 @@ local function quick()
     accounts[i] = a
   end
   if isBack and resets ~= resetsThen then return nil end
-  if asking then
-    saveTime()
-    return { HOLD, now, epoch, last, 0, '' }
+  for i = 1, count do
+    local a = accounts[i]
+    local expiry = max(now, a[LAST_EXPIRY], queued == 1 and expiresAt or now)
+    if a[LIFE] >= 0 and a[KEPT_UNTIL] < expiry + a[LIFE] + slack then return nil end
   end
   -- From here on it writes: first what can be refused, or may be there already, and where the type of a key can refuse.
+  if now ~= last then call('HSET', storeKey, 'last', now) end
+  if asking then return { HOLD, now, epoch, last, 0, '' } end
   local open = struct.pack(MEMBER_FORMAT, charge, booked, bookedAt, held)
   if reserving then
     local rest = struct.pack(REST_FORMAT, IS_HOLD, 0, OPEN, queued, expiresAt, ttl, kept, 0, '', content, resets or '', '', '')
     if not call('SET', holdKey, open .. rest, 'PX', ttl + kept + slack, 'NX') then return nil end
-  else
-    saveTime()
   end
   if queued == 1 then
     local name = open .. holdKey
@@ -117,24 +121,21 @@ local function quick()
       end
     end
   end
-  if reserving then
-    saveTime()
-  else
+  if not reserving then
     call('SET', holdKey, string.sub(hold, 1, #open + 2) .. string.char(using and SETTLED or RELEASED) ..
       string.sub(hold, #open + 4, -2) .. (using and usageText or '') .. '\\0', 'KEEPTTL')
   end
   for i = 1, count do
-    local a, key, isNew = accounts[i], KEYS[1 + 2 * i], false
+    local a, key = accounts[i], KEYS[1 + 2 * i]
     if queued == 1 then
       if reserving then
-        isNew = a[OPEN_HOLDS] == 0
+        if a[OPEN_HOLDS] == 0 and a[LIFE] >= 0 then call('PEXPIRE', KEYS[2 + 2 * i], a[KEPT_UNTIL] - now + slack) end
         a[OPEN_HOLDS] = a[OPEN_HOLDS] + 1
         a[LAST_EXPIRY], a[DUE] = max(a[LAST_EXPIRY], expiresAt), math.min(a[DUE], expiresAt)
       else
         a[OPEN_HOLDS] = max(0, a[OPEN_HOLDS] - 1)
       end
     end
-    local isLonger = keep(i, a, a[LIFE], isNew)
     -- Only what changes: from the head's last four on, to the groups' first part or to the end where there are buckets.
     local from, groups = 8 * KEPT_UNTIL - 14, a[GROUPS]
     local to = a[SIZE] == HEAD + 6 * groups - 1 and HEAD + 2 * groups or a[SIZE] + 1
@@ -145,7 +146,6 @@ local function quick()
     else
       call('SETRANGE', key, from, packed)
     end
-    if isLonger then call('PEXPIRE', key, a[KEPT_UNTIL] - now) end
   end
   if extensions and extensions > 0 then return { BOOKED, now, epoch, last, 0, held, '' } end
   return { reserving and HOLD or BOOKED, now, epoch, last }

@@ -3,11 +3,14 @@ export const records = `
 local call, floor, max = redis.call, math.floor, math.max
 
 -- KEYS: the store's record, the hold's record, then per account its record and its open holds by expiry.
--- ARGV: 1 the verb and its choices, a letter each; 2 usage; 3 and 4 numbers that belong to the verb; per account the
--- digest of its plan; where there is an id, what tells whether its content is the same; where they were asked for, plans.
-local RESERVE, EXTEND, SETTLE, LET_GO, RECORD, STATUS_OF, RESET, RESET_PLANS = 82, 69, 83, 76, 87, 81, 90, 80
-local CHARGE_IT, BOOK_NOW, ENFORCE, ASK, FORCE, AGAIN = 67, 78, 69, 65, 70, 49
-local verb, onExpiry, bookWhen, mode, again = string.byte(ARGV[1], 1, 5)
+-- ARGV: 1 usage; 2 a letter each for the verb and its choices, whether it is sent again, two numbers that belong to the
+-- verb; per account the digest of its plan; where there is an id, what tells whether its content is the same; where they
+-- were asked for, the plans. In few words, since each of them takes time.
+local RESERVE, EXTEND, SETTLE, LET_GO, RECORD, STATUS_OF, RESET, RESET_PLANS = 'R', 'E', 'S', 'L', 'W', 'Q', 'Z', 'P'
+local CHARGE_IT, BOOK_NOW, ASK, FORCE, AGAIN = 'C', 'N', 'A', 'F', '1'
+local usageText = ARGV[1]
+local verb, onExpiry, bookWhen, mode, again, first, second =
+  string.match(ARGV[2] or '', '^(%u)(%u?)(%u?)(%u?)([01]) (%d+) (%d+)$')
 local storeKey, holdKey, count = KEYS[1], KEYS[2], #KEYS / 2 - 1
 
 -- Digits: where they are counted with, Lua makes numbers of them.
@@ -22,7 +25,10 @@ local function readUsage(text)
   return u
 end
 
-local usageText, usage = ARGV[2], readUsage(ARGV[2])
+local usage = readUsage(usageText)
+if not second or #first > 16 or #second > 16 then error('ERR headgate: not a whole number', 0) end
+first, second = tonumber(first), tonumber(second)
+if first > 9007199254740991 or second > 9007199254740991 then error('ERR headgate: above 2^53 - 1', 0) end
 
 -- An amount of a usage: of a unit, of a unit without what was cached, or one place.
 local function amountIn(u, unit)
@@ -37,14 +43,6 @@ local now = max(clock, last)
 
 -- Expiries are in the server's time, and the store's may be ahead of it after the server's was set back.
 local slack = 60000 + now - clock
-
-local function saveTime()
-  if now == last and epoch then return end
-  if epoch then return call('HSET', storeKey, 'last', now) end
-  local time = call('TIME')
-  epoch = time[1] .. time[2]
-  call('HSET', storeKey, 'last', now, 'epoch', epoch)
-end
 
 -- An account's record: numbers, of which the first says how many; then its cells and what is seldom needed, which only
 -- the ledger reads; then what was given back since it was saved. The numbers are a head, of which only the last four
@@ -65,16 +63,6 @@ local CHARGE, BOOKED_NOW, BOOKED_AT, USAGE, KIND, FORCED, ENDED, QUEUED, EXPIRES
   CONTENT, RESETS_THEN, ALERTS, ENDED_BY = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17
 local HOLD_FORMAT, MEMBER_FORMAT, REST_FORMAT = '<BBdsBBBBddddsssss', '<BBds', '<BBBBddddsssss'
 local IS_HOLD, IS_RECORD, OPEN, SETTLED, RELEASED = 1, 2, 0, 1, 2
-
--- The open holds outlive the account's record, else what they hold would be held for ever. Both are kept for twice as
--- long as they must be, so that this is seldom to be said again.
-local function keep(i, a, life, isNew)
-  if a[LIFE] < 0 then return false end
-  local needed, isLonger = now + life + max(0, a[LAST_EXPIRY] - now) + slack, false
-  if a[KEPT_UNTIL] < needed then a[KEPT_UNTIL], isLonger = 2 * needed - now, true end
-  if isNew or (isLonger and a[OPEN_HOLDS] > 0) then call('PEXPIRE', KEYS[2 + 2 * i], a[KEPT_UNTIL] - now + slack) end
-  return isLonger
-end
 
 -- Answers. Their place says what numbers are, -1 stands for "never".
 local MORE, REFUSED, HOLD, CONFLICT, BOOKED, STATUS = 0, 1, 2, 3, 4, 5

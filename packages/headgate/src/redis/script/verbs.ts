@@ -1,6 +1,6 @@
 /** The verbs, as `internal/ledger.ts` has them. */
 export const verbs = `
-local content, verbs = ARGV[5 + count] or '', {}
+local content, verbs = ARGV[3 + count] or '', {}
 
 local function newHold(kind, keep)
   return { 0, 0, now, usageText, kind, 0, OPEN, 0, now, 0, keep, 0, '', content, '', '', '' }
@@ -23,7 +23,7 @@ verbs[RESERVE] = function()
     saveStore()
     return answer(HOLD, known[EXPIRES_AT] + known[KEEP], again == AGAIN and known[ALERTS] or '')
   end
-  local ttl = whole(ARGV[3])
+  local ttl = first
   loadAll()
   if mode ~= FORCE then
     for _, a in ipairs(accounts) do
@@ -36,7 +36,7 @@ verbs[RESERVE] = function()
   else
     for _, a in ipairs(accounts) do for i, q in ipairs(a.quotas) do advance(q, a.cells[i], now) end end
   end
-  local h, resets = newHold(IS_HOLD, whole(ARGV[4])), {}
+  local h, resets = newHold(IS_HOLD, second), {}
   h[EXPIRES_AT], h[TTL], h[CHARGE] = now + ttl, ttl, onExpiry == CHARGE_IT and 1 or 0
   h[BOOKED_NOW], h[FORCED] = bookWhen == BOOK_NOW and 1 or 0, mode == FORCE and 1 or 0
   if mode == ASK then
@@ -65,7 +65,7 @@ verbs[RESERVE] = function()
 end
 
 verbs[EXTEND] = function()
-  local h, step = readHold(), whole(ARGV[3])
+  local h, step = readHold(), first
   if not h then return conflict(FORGOTTEN) end
   if h[KIND] ~= IS_HOLD then return conflict(FOREIGN) end
   -- By nothing is a renewal, whatever its step.
@@ -76,7 +76,7 @@ verbs[EXTEND] = function()
     return booked(h[USAGE], 1, '')
   end
   if h[ENDED] ~= OPEN then return conflict(ENDED_ALREADY) end
-  if isExpired(h) or h[BOOKED_NOW] == 1 then return conflict(EXPIRED) end
+  if isExpired(h) or (h[BOOKED_NOW] == 1 and not (renewal and h[QUEUED] == 1)) then return conflict(EXPIRED) end
   loadAll()
   -- A throttle is for new calls: one that was admitted goes on if what it asks for fits.
   for _, a in ipairs(accounts) do
@@ -168,8 +168,8 @@ end
 
 -- A hold that should be known and is not was lost with the store: what it used is booked all the same.
 local function lost()
-  if now > whole(ARGV[3]) then return nil end
-  local h = newHold(IS_HOLD, whole(ARGV[4]))
+  if now > first then return nil end
+  local h = newHold(IS_HOLD, second)
   h[BOOKED_NOW], h[QUEUED], h[EXPIRES_AT] = 1, 1, 0
   return h
 end
@@ -214,7 +214,7 @@ verbs[RECORD] = function()
     saveStore()
     return booked(zero, 1, again == AGAIN and known[ALERTS] or '')
   end
-  local h = newHold(IS_RECORD, whole(ARGV[3]))
+  local h = newHold(IS_RECORD, first)
   loadAll()
   for _, a in ipairs(accounts) do
     for i, q in ipairs(a.quotas) do if q[1] ~= 0 then use(a, q, i, amountOf(q, usage), now) end end
