@@ -1,5 +1,4 @@
 import * as Clock from "effect/Clock"
-import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -13,6 +12,7 @@ import type { Account, Booked, Conflict, Hold, Plan, Reserve } from "../internal
 import type * as QuotaStore from "../QuotaStore.ts"
 import * as Usage from "../Usage.ts"
 import { makeDeadlines, NoAnswer } from "./deadlines.ts"
+import { makeEvaluate, TooFewReplicas } from "./evaluate.ts"
 import { describe, digest, prepare } from "./plans.ts"
 import * as replies from "./replies.ts"
 import { source } from "./script.ts"
@@ -115,17 +115,11 @@ export const makeStore = (
   const tag = `{${prefix}}:`
   const storeKey = `${tag}store`
 
-  const lua = source(options.clock ?? "server")
-
   return Effect.gen(function* () {
     const redis = yield* Redis.Redis
     const alerts = yield* Alerts.Alerts
     const scope = yield* Effect.scope
-    const sha = yield* Effect.promise(() => crypto.subtle.digest("SHA-1", new TextEncoder().encode(lua)))
-    const evalSha = [
-      "EVALSHA",
-      Array.from(new Uint8Array(sha), (byte) => byte.toString(16).padStart(2, "0")).join("")
-    ] as const
+    const evaluate = yield* makeEvaluate(redis, source(options.clock ?? "server"), wait)
     // Ids must differ between processes even where a test has given all of them one seed.
     const instance = crypto.randomUUID().replaceAll("-", "").slice(0, 20)
     let ids = 0
@@ -146,30 +140,6 @@ export const makeStore = (
     }
 
     const deadlines = yield* makeDeadlines
-
-    const evaluate = (send: Redis.Connection["send"], args: ReadonlyArray<string>) => {
-      const evaluated = send<Reply>(...evalSha, ...args)
-      return Effect.catchIf(
-        evaluated,
-        (error) => textOf(error.cause).startsWith("NOSCRIPT"),
-        () => Effect.andThen(redis.send("SCRIPT", "LOAD", lua), evaluated)
-      )
-    }
-
-    const evaluateAndWait = (args: ReadonlyArray<string>) =>
-      Effect.scoped(
-        Effect.flatMap(redis.reserve, (connection) =>
-          Effect.flatMap(evaluate(connection.send, args), (reply) =>
-            reply[0] === replies.more
-              ? Effect.succeed(reply)
-              : Effect.flatMap(connection.send<number>("WAIT", wait!.replicas, wait!.timeout), (acknowledged) =>
-                  acknowledged >= Number(wait!.replicas)
-                    ? Effect.succeed(reply)
-                    : Effect.fail(new TooFewReplicas({ acknowledged, wanted: wait!.replicas }))
-                )
-          )
-        )
-      )
 
     /** Tells once that the store is not what it was: another epoch, or a time before one that it had told. */
     const noteLoss = (reply: Reply, seen: number, losses: number): Effect.Effect<void> | undefined => {
@@ -239,8 +209,7 @@ export const makeStore = (
             for (const { plan } of accounts) args.push(prepare(plan).digest)
             if (content !== "" || until >= 0) args.push(content)
             if (until >= 0) for (const { plan } of accounts) args.push(describe(plan, store.now, until))
-            const isPlain = wait === undefined || verb === verbs.status
-            const sent = isPlain ? evaluate(redis.send, args) : evaluateAndWait(args)
+            const sent = evaluate(args, verb !== verbs.status)
             // Half of the time for the first one: its answer may be lost without a word.
             const patience = attempts === 1 ? timeout / 2 : left()
             return Effect.matchEffect(deadlines.within(sent, clock, patience), {
@@ -362,13 +331,3 @@ export const makeStore = (
 }
 
 const ofPlan = (plan: Plan): Account => ({ plan, value: "" })
-
-/** Fewer replicas than asked for have a write. */
-class TooFewReplicas extends Data.TaggedError("TooFewReplicas")<{
-  readonly acknowledged: number
-  readonly wanted: string
-}> {
-  override get message(): string {
-    return `${this.acknowledged} of ${this.wanted} replicas have acknowledged the write`
-  }
-}
