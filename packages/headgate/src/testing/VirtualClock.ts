@@ -16,15 +16,16 @@
  * **Gotchas**
  *
  * Real asynchronous work (a promise, a timer, I/O) takes no virtual time: the clock does not wait for it and goes on to
- * the next sleeper, and where nobody sleeps `run` reports a `Deadlock`. Do such work before or after `run`. Under `layer`
- * it does settle, some virtual time later that differs from run to run.
+ * the next sleeper, and where nobody sleeps `run` reports a `Deadlock`. Do such work before or after `run`, or in
+ * `outside`, which the clock waits for. Under `layer` it does settle, some virtual time later that differs from run to
+ * run.
  *
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as DateTime from "effect/DateTime"
-import * as Duration from "effect/Duration"
+import type * as DateTime from "effect/DateTime"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
@@ -32,8 +33,7 @@ import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Scheduler from "effect/Scheduler"
 import * as Schema from "effect/Schema"
-import { Sleepers } from "./internal/sleepers.ts"
-import { TaskQueue } from "./internal/taskQueue.ts"
+import { Time } from "./internal/time.ts"
 
 /**
  * How virtual time begins, ends and is watched.
@@ -80,126 +80,32 @@ export class Deadlock extends Schema.TaggedError<Deadlock>("headgate/testing/Dea
   }
 }
 
-const nanosPerMilli = BigInt(1_000_000)
-
-class Time implements Clock.Clock, Scheduler.Scheduler, Scheduler.SchedulerDispatcher {
-  readonly executionMode = "sync"
-  readonly sleepers = new Sleepers()
-  readonly tasks = new TaskQueue()
-  readonly alive = new Set<Fiber.Fiber<unknown, unknown>>()
-  readonly onAdvance: ((now: number) => void) | undefined
-  readonly start: number
-  readonly end: number
-  /** Told that there is something to do, for those who do not drive the clock themselves. */
-  onWork: (() => void) | undefined
-  private now: number
-  private lastSeen: Fiber.Fiber<unknown, unknown> | undefined
-
-  constructor(options: Options | undefined) {
-    this.start = this.now = Math.ceil(DateTime.makeUnsafe(options?.start ?? 0).epochMilliseconds)
-    this.end = options?.limit === undefined ? Infinity : this.start + Duration.toMillis(options.limit)
-    this.onAdvance = options?.onAdvance
-  }
-
-  currentTimeMillisUnsafe(): number {
-    return this.now
-  }
-  currentTimeNanosUnsafe(): bigint {
-    return BigInt(this.now) * nanosPerMilli
-  }
-  monotonicTimeNanosUnsafe(): bigint {
-    return BigInt(this.now - this.start) * nanosPerMilli
-  }
-  readonly currentTimeMillis = Effect.sync(() => this.currentTimeMillisUnsafe())
-  readonly currentTimeNanos = Effect.sync(() => this.currentTimeNanosUnsafe())
-  readonly monotonicTimeNanos = Effect.sync(() => this.monotonicTimeNanosUnsafe())
-
-  sleep(duration: Duration.Duration): Effect.Effect<void> {
-    const millis = Math.ceil(Duration.toMillis(duration))
-    if (millis <= 0) return Effect.yieldNow
-    if (millis === Infinity) return Effect.never
-    return Effect.callback<void>((resume) => {
-      const sleeper = this.sleepers.add(this.now + millis, () => resume(Effect.void))
-      this.onWork?.()
-      return Effect.sync(() => this.sleepers.remove(sleeper))
-    })
-  }
-
-  // A scheduler sees every fiber at every step: the only public place to learn which ones have not ended.
-  shouldYield(fiber: Fiber.Fiber<unknown, unknown>): boolean {
-    if (fiber !== this.lastSeen) {
-      this.lastSeen = fiber
-      if (!this.alive.has(fiber)) {
-        this.alive.add(fiber)
-        fiber.addObserver(() => this.alive.delete(fiber))
-      }
-    }
-    return fiber.currentOpCount >= fiber.cache.maxOpsBeforeYield
-  }
-  // One queue for all fibers, not one each as in the default scheduler, so that there is one order.
-  makeDispatcher(): Scheduler.SchedulerDispatcher {
-    return this
-  }
-  scheduleTask(task: () => void, priority: number): void {
-    this.tasks.add(task, priority)
-    this.onWork?.()
-  }
-  flush(): void {
-    this.tasks.drain()
-  }
-
-  /** Jumps to the earliest sleeper and wakes it. False if nobody sleeps. */
-  wakeNext(): boolean {
-    const at = this.sleepers.nextAt
-    if (at === undefined || at > this.end) return false
-    if (at > this.now) {
-      this.now = at
-      this.onAdvance?.(at)
-    }
-    this.sleepers.pop()?.wake()
-    return true
-  }
-
-  /** Wakes up to `wakes` sleepers, each after all tasks. Ends early when the fiber has ended or nobody sleeps. */
-  drive<A, E>(fiber: Fiber.Fiber<A, E>, wakes: number): Exit.Exit<A, E> | "tired" | "stuck" {
-    for (let wake = 0; wake <= wakes; wake++) {
-      this.tasks.drain()
-      const exit = fiber.pollUnsafe()
-      if (exit !== undefined) return exit
-      if (wake < wakes && !this.wakeNext()) return "stuck"
-    }
-    return "tired"
-  }
-
-  deadlock(main: Fiber.Fiber<unknown, unknown>): Deadlock {
-    const waiting = [main]
-    for (const fiber of this.alive) if (fiber !== main) waiting.push(fiber)
-    return new Deadlock({
-      now: this.now,
-      count: waiting.length,
-      fibers: waiting.slice(0, 10).map((fiber) => {
-        const span = fiber.cache.span
-        return span?._tag === "Span" ? { id: fiber.id, span: span.name } : { id: fiber.id }
-      })
-    })
-  }
-}
-
 const wakesPerTurn = 1024
 
 const start = <A, E, R>(effect: Effect.Effect<A, E, R>, context: Context.Context<R>, time: Time): Fiber.Fiber<A, E> =>
   Effect.runForkWith(Context.add(context, Clock.Clock, time))(effect, { scheduler: time })
 
-/** Interrupts the fiber and gives its finalizers all the virtual time they want. */
-const abandon = (fiber: Fiber.Fiber<unknown, unknown>, time: Time): void => {
-  fiber.interruptUnsafe()
-  time.drive(fiber, Infinity)
+/** Interrupts the fiber and gives its finalizers all the virtual time they want, and real time for work outside. */
+const abandon = (fiber: Fiber.Fiber<unknown, unknown>, time: Time): Effect.Effect<void> => {
+  const rest: Effect.Effect<void> = Effect.suspend(() =>
+    time.drive(fiber, Infinity) === "outside" ? Effect.andThen(time.news, rest) : Effect.void
+  )
+  return Effect.andThen(
+    Effect.sync(() => fiber.interruptUnsafe()),
+    rest
+  )
 }
 
-const giveUp = (fiber: Fiber.Fiber<unknown, unknown>, time: Time): Exit.Exit<never, Deadlock> => {
-  const deadlock = time.deadlock(fiber)
-  abandon(fiber, time)
-  return Exit.fail(deadlock)
+const deadlockOf = (fiber: Fiber.Fiber<unknown, unknown>, time: Time): Deadlock => {
+  const waiting = time.waiting(fiber)
+  return new Deadlock({
+    now: time.currentTimeMillisUnsafe(),
+    count: waiting.length,
+    fibers: waiting.slice(0, 10).map((fiber) => {
+      const span = fiber.cache.span
+      return span?._tag === "Span" ? { id: fiber.id, span: span.name } : { id: fiber.id }
+    })
+  })
 }
 
 /**
@@ -234,15 +140,54 @@ export const run: {
   (args) => Effect.isEffect(args[0]),
   <A, E, R>(effect: Effect.Effect<A, E, R>, options?: Options): Effect.Effect<A, E | Deadlock, R> =>
     Effect.contextWith((context: Context.Context<R>) => {
-      const time = new Time(options)
+      const time = new Time(options, context)
       const fiber = start(effect, context, time)
       const turns: Effect.Effect<A, E | Deadlock> = Effect.suspend(() => {
         const end = time.drive(fiber, wakesPerTurn)
-        return end === "tired" ? Effect.andThen(Effect.yieldNow, turns) : end === "stuck" ? giveUp(fiber, time) : end
+        switch (end) {
+          case "tired":
+            return Effect.andThen(Effect.yieldNow, turns)
+          case "outside":
+            return Effect.andThen(time.news, turns)
+          case "stuck": {
+            const deadlock = deadlockOf(fiber, time)
+            return Effect.andThen(abandon(fiber, time), Effect.fail(deadlock))
+          }
+          default:
+            return end
+        }
       })
-      return Effect.onInterrupt(turns, () => Effect.sync(() => abandon(fiber, time)))
+      return Effect.onInterrupt(turns, () => abandon(fiber, time))
     })
 )
+
+/**
+ * Does real asynchronous work inside of `run` or `layer`: on the clock and the scheduler around them, while virtual time
+ * stands still. What is outside already is done as it is.
+ *
+ * **Example** (A store's answer takes no virtual time)
+ *
+ * ```ts
+ * import { Clock, Effect } from "effect"
+ * import { VirtualClock } from "headgate/testing"
+ *
+ * const program = Effect.gen(function*() {
+ *   yield* Effect.sleep("2 hours")
+ *   yield* VirtualClock.outside(Effect.promise(() => fetch("data:,hello")))
+ *   return yield* Clock.currentTimeMillis
+ * })
+ *
+ * await Effect.runPromise(VirtualClock.run(program)) // => 7_200_000
+ * ```
+ *
+ * @category running
+ * @since 0.1.0
+ */
+export const outside = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.contextWith((context: Context.Context<R>) => {
+    const time = Context.get(context, Clock.Clock)
+    return time instanceof Time ? time.outside(effect, context) : effect
+  })
 
 /**
  * `run` for an effect that needs no services, in one synchronous go without an Effect around it.
@@ -261,10 +206,14 @@ export const run: {
  * @since 0.1.0
  */
 export const runSync = <A, E>(effect: Effect.Effect<A, E>, options?: Options): Exit.Exit<A, E | Deadlock> => {
-  const time = new Time(options)
+  const time = new Time(options, Context.empty())
   const fiber = start(effect, Context.empty(), time)
   const end = time.drive(fiber, Infinity)
-  return Exit.isExit(end) ? end : giveUp(fiber, time)
+  if (Exit.isExit(end)) return end
+  const deadlock = deadlockOf(fiber, time)
+  fiber.interruptUnsafe()
+  time.drive(fiber, Infinity)
+  return Exit.fail(deadlock)
 }
 
 /**
@@ -288,13 +237,14 @@ export const runSync = <A, E>(effect: Effect.Effect<A, E>, options?: Options): E
  */
 export const layer = (options?: Options): Layer.Layer<never> =>
   Layer.effectContext(
-    Effect.map(Effect.service(Scheduler.Scheduler), (host) => {
-      const time = new Time(options)
-      const dispatcher = host.makeDispatcher()
+    Effect.map(Effect.context<never>(), (context) => {
+      const time = new Time(options, context)
+      const dispatcher = Context.get(context, Scheduler.Scheduler).makeDispatcher()
       let scheduled = false
       const turn = (): void => {
         scheduled = false
         time.tasks.drain()
+        if (time.pending > 0) return
         if (time.wakeNext()) time.tasks.drain()
         if (time.sleepers.nextAt !== undefined) time.onWork?.()
       }

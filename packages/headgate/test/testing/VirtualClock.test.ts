@@ -257,3 +257,88 @@ describe("VirtualClock.layer", () => {
     }).pipe(Effect.provide(VirtualClock.layer()))
   )
 })
+
+describe("VirtualClock.outside", () => {
+  /** Real work of two turns of the event loop. */
+  const real = Effect.promise(() => new Promise<void>((resolve) => setImmediate(() => setImmediate(resolve))))
+
+  it.live("takes no virtual time, and keeps the order in which things happen", () =>
+    Effect.gen(function* () {
+      const program = (step: Effect.Effect<unknown>) =>
+        Effect.gen(function* () {
+          const log: Array<string> = []
+          const worker = Effect.fnUntraced(function* (name: string, pause: number) {
+            for (let round = 0; round < 5; round++) {
+              yield* Effect.sleep(pause)
+              yield* step
+              yield* Effect.yieldNow
+              log.push(`${name}${round} ${yield* Clock.currentTimeMillis}`)
+            }
+          })
+          const fibers = yield* Effect.forEach([7, 11, 13], (pause) => Effect.forkChild(worker(`${pause}.`, pause)))
+          yield* Fiber.awaitAll(fibers)
+          return log
+        })
+      const expected = yield* VirtualClock.run(program(Effect.void))
+      assert.strictEqual(expected.length, 15)
+      for (const step of [VirtualClock.outside(real), VirtualClock.outside(Effect.void)]) {
+        assert.deepStrictEqual(yield* VirtualClock.run(program(step)), expected)
+      }
+    })
+  )
+
+  it.live("runs on the clock around it, and gives its result", () =>
+    Effect.gen(function* () {
+      const [time, failed] = yield* VirtualClock.run(
+        Effect.all([
+          VirtualClock.outside(Effect.andThen(Effect.sleep("1 millis"), Clock.currentTimeMillis)),
+          Effect.exit(VirtualClock.outside(Effect.fail("no")))
+        ])
+      )
+      assert.isAbove(time, Date.UTC(2020))
+      assert.deepStrictEqual(failed, Exit.fail("no"))
+      assert.strictEqual(yield* VirtualClock.outside(Effect.succeed(1)), 1)
+    })
+  )
+
+  it.live("is interrupted with its fiber, and the run with it is waited for", () =>
+    Effect.gen(function* () {
+      const ended: Array<string> = []
+      const work = VirtualClock.outside(Effect.never).pipe(
+        Effect.onInterrupt(() => VirtualClock.outside(Effect.map(real, () => ended.push("inside"))))
+      )
+      yield* VirtualClock.run(
+        Effect.gen(function* () {
+          const fiber = yield* Effect.forkChild(work)
+          yield* Effect.yieldNow
+          yield* Fiber.interrupt(fiber)
+        })
+      )
+      assert.deepStrictEqual(ended, ["inside"])
+      const running = yield* Effect.forkChild(VirtualClock.run(work))
+      yield* real
+      yield* Fiber.interrupt(running)
+      assert.deepStrictEqual(ended, ["inside", "inside"])
+    })
+  )
+
+  it.live("still tells a program that can never end", () =>
+    Effect.gen(function* () {
+      const program = Effect.andThen(VirtualClock.outside(real), Effect.never)
+      assert.strictEqual((yield* Effect.flip(VirtualClock.run(program)))._tag, "Deadlock")
+      assert.isTrue(Exit.isFailure(VirtualClock.runSync(VirtualClock.outside(real))))
+    })
+  )
+
+  it.live("lets time stand still under layer too", () =>
+    Effect.gen(function* () {
+      const program = Effect.gen(function* () {
+        const sleeper = yield* Effect.forkChild(Effect.andThen(Effect.sleep("1 hour"), Clock.currentTimeMillis))
+        yield* Effect.yieldNow
+        yield* VirtualClock.outside(real)
+        return [yield* Clock.currentTimeMillis, yield* Fiber.join(sleeper)]
+      })
+      assert.deepStrictEqual(yield* Effect.provide(program, VirtualClock.layer()), [0, 3_600_000])
+    })
+  )
+})

@@ -10,6 +10,10 @@ export class TaskQueue {
   private size = 0
   private draining = false
 
+  get isEmpty(): boolean {
+    return this.size === 0
+  }
+
   add(task: () => void, priority: number): void {
     let index = 0
     while (index < this.buckets.length && (this.buckets[index]?.priority ?? 0) < priority) index++
