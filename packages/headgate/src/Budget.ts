@@ -29,6 +29,7 @@ import {
 } from "./internal/answers.ts"
 import { type Options, rulesOf } from "./internal/budgetOptions.ts"
 import { makeConfigured } from "./internal/configured.ts"
+import * as environment from "./internal/environment.ts"
 import { Held, type Reservation } from "./internal/held.ts"
 import { checkSubject, checkUsage } from "./internal/input.ts"
 import { Keeper } from "./internal/keeper.ts"
@@ -563,6 +564,25 @@ export const layer = (options: Options): Layer.Layer<Budget, never, QuotaStore.Q
  */
 export const layerMemory = (options: Options): Layer.Layer<Budget | Alerts.Alerts> =>
   layer(options).pipe(Layer.provide(QuotaStore.layerMemory), Layer.provideMerge(Alerts.layer))
+
+/**
+ * The options of the environment, which `BudgetLive` is made of: variables that begin with `HEADGATE_BUDGET_`.
+ *
+ * **Example** (The environment's budget, and one for each user)
+ *
+ * ```ts
+ * import { Config } from "effect"
+ * import { Budget } from "headgate"
+ *
+ * const layer = Budget.layerConfig(
+ *   Config.map(Budget.config, (options) => ({ ...options, per: { user: { maxCostPerDay: "$5" } } }))
+ * )
+ * ```
+ *
+ * @category configuration
+ * @since 0.1.0
+ */
+export const config: Config.Config<Options> = environment.budget
 
 /**
  * As `layer`, with options from configuration. A wrong value is a `ConfigError`.

@@ -25,6 +25,7 @@ import {
 } from "./internal/answers.ts"
 import { neverFits } from "./internal/cell.ts"
 import { makeConfigured } from "./internal/configured.ts"
+import * as environment from "./internal/environment.ts"
 import { checkSubject, checkUsage } from "./internal/input.ts"
 import { Keeper } from "./internal/keeper.ts"
 import { linesOf, type Waiter } from "./internal/line.ts"
@@ -427,6 +428,15 @@ export const layer = (options: Options): Layer.Layer<RateLimiter, never, QuotaSt
  */
 export const layerMemory = (options: Options): Layer.Layer<RateLimiter | Alerts.Alerts> =>
   layer(options).pipe(Layer.provide(QuotaStore.layerMemory), Layer.provideMerge(Alerts.layer))
+
+/**
+ * The options of the environment, which `RateLimiterLive` is made of: variables that begin with
+ * `HEADGATE_RATE_LIMITER_`.
+ *
+ * @category configuration
+ * @since 0.1.0
+ */
+export const config: Config.Config<Options> = environment.rateLimiter
 
 /**
  * As `layer`, with options from configuration. A wrong value is a `ConfigError`.

@@ -24,6 +24,7 @@ import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import { RetryExhausted } from "./Errors.ts"
 import { makeConfigured } from "./internal/configured.ts"
+import * as environment from "./internal/environment.ts"
 import * as metrics from "./internal/metrics.ts"
 import { makeWarning, Retrying } from "./internal/nested.ts"
 import { millisOf } from "./internal/plans.ts"
@@ -372,6 +373,14 @@ const exhausted = <E>(cause: E, course: Course, now: number): RetryExhausted<E> 
  * @since 0.1.0
  */
 export const layer = (options: Options = {}): Layer.Layer<Retry> => Layer.effect(Retry)(make(options))
+
+/**
+ * The options of the environment, which `RetryLive` is made of: variables that begin with `HEADGATE_RETRY_`.
+ *
+ * @category configuration
+ * @since 0.1.0
+ */
+export const config: Config.Config<Options> = environment.retry
 
 /**
  * As `layer`, with options from configuration. A wrong value is a `ConfigError`.
