@@ -7,12 +7,13 @@
  * @since 0.1.0
  */
 import type * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Redis from "effect/persistence/Redis"
+import * as Redis from "effect/persistence/Redis"
 import type * as Scope from "effect/Scope"
 import type * as Alerts from "../Alerts.ts"
 import * as QuotaStore from "../QuotaStore.ts"
+import { StoreError } from "../Errors.ts"
 import { makeStore } from "./store.ts"
 
 /**
@@ -70,3 +71,50 @@ export const make: (
  */
 export const layer = (options?: Options): Layer.Layer<QuotaStore.QuotaStore, never, Redis.Redis | Alerts.Alerts> =>
   Layer.effect(QuotaStore.QuotaStore)(make(options))
+
+/**
+ * As `layer`, but decides by the time that it is given, in milliseconds since 1970, instead of the server's: for replaying
+ * traffic faster than it came.
+ *
+ * **Gotchas**
+ *
+ * Not for real spending: clients whose clocks differ would not keep a limit together. Its keys expire in the server's
+ * time, so the time given must not pass much slower than that.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerSimulated = (
+  now: () => number,
+  options?: Options
+): Layer.Layer<QuotaStore.QuotaStore, never, Redis.Redis | Alerts.Alerts> =>
+  Layer.effect(QuotaStore.QuotaStore)(
+    Effect.gen(function* () {
+      const redis = yield* Redis.Redis
+      const store = yield* makeStore({ ...options, clock: "key" })
+      const key = `{${options?.prefix ?? "headgate"}}:store:now`
+      let told = NaN
+      const then = <A>(operation: string, verb: Effect.Effect<A, StoreError>): Effect.Effect<A, StoreError> =>
+        Effect.suspend(() => {
+          const time = Math.floor(now())
+          if (time === told) return verb
+          return redis.send("SET", key, String(time)).pipe(
+            Effect.timeout(options?.timeout ?? "1 second"),
+            Effect.mapError((cause) => new StoreError({ operation, outcome: "notApplied", cause })),
+            Effect.andThen(() => {
+              told = time
+              return verb
+            })
+          )
+        })
+      return {
+        reserve: (command) => then("QuotaStore.reserve", store.reserve(command)),
+        extend: (hold, more, step) => then("QuotaStore.extend", store.extend(hold, more, step)),
+        settle: (hold, actual) => then("QuotaStore.settle", store.settle(hold, actual)),
+        release: (hold) => then("QuotaStore.release", store.release(hold)),
+        record: (accounts, usage, id) => then("QuotaStore.record", store.record(accounts, usage, id)),
+        status: (accounts) => then("QuotaStore.status", store.status(accounts)),
+        reset: (target) => then("QuotaStore.reset", store.reset(target))
+      }
+    })
+  )

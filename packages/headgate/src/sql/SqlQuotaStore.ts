@@ -82,3 +82,17 @@ export const make = (options?: Options): Effect.Effect<QuotaStore.Service, Migra
  */
 export const layer = (options?: Options): Layer.Layer<QuotaStore.QuotaStore, MigrationError | SqlError, SqlClient> =>
   Layer.effect(QuotaStore.QuotaStore)(make(options))
+
+/**
+ * As `layer`, but decides by the time that it is given, in milliseconds since 1970, instead of the database's: for
+ * replaying traffic faster than it came. Not for real spending: clients whose clocks differ would not keep a limit
+ * together.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerSimulated = (
+  now: () => number,
+  options?: Options
+): Layer.Layer<QuotaStore.QuotaStore, MigrationError | SqlError, SqlClient> =>
+  Layer.effect(QuotaStore.QuotaStore)(makeStore({ ...options, clock: now }))
