@@ -13,12 +13,16 @@ const { version } = JSON.parse(readFileSync(join(root, "packages/cli/package.jso
 const effect = JSON.parse(readFileSync(join(root, "node_modules/effect/package.json"), "utf8")).version
 
 step("build", "node scripts/build.mjs")
-const packed = JSON.parse(step("npm pack", `npm pack --json --pack-destination "${user}" -w headgate -w @headgate/cli`))
+const packed = JSON.parse(
+  step("npm pack", `npm pack --json --pack-destination "${user}" -w headgate -w @headgate/node -w @headgate/cli`)
+)
 const tarballs = Object.values(packed).map(({ filename }) => join(user, filename))
 for (const tarball of tarballs) {
   step(`publint ${basename(tarball)}`, `publint run --strict "${tarball}"`)
 }
-step("are the types wrong", `attw --profile esm-only "${tarballs.find((path) => /headgate-\d/.test(path))}"`)
+for (const tarball of tarballs.filter((path) => !/-cli-\d/.test(path))) {
+  step(`are the types wrong ${basename(tarball)}`, `attw --profile esm-only "${tarball}"`)
+}
 
 writeFileSync(join(user, "package.json"), `{ "name": "user", "private": true, "type": "module" }`)
 const install = "npm install --prefer-offline --ignore-scripts --no-audit --no-fund --loglevel=error"
@@ -33,12 +37,26 @@ const compilerOptions = { strict: true, module: "NodeNext", target: "ES2024", li
 writeFileSync(join(user, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["example.ts"] }))
 step("readme example type-checks", `tsc -p "${user}"`)
 
+// Names are those of headgate, from here.
+const uses = `import { Effect } from "effect"
+import { Budget } from "headgate"
+import { BudgetLive } from "@headgate/node"
+const program = Budget.Budget.use((budget) => budget.reserve({ tokens: 1 }))
+await Effect.runPromise(Effect.provide(program, BudgetLive))
+`
+writeFileSync(join(user, "node.mjs"), uses)
+const env = { HEADGATE_STORE: "sqlite:store.db" }
+step("the store of the environment", "node node.mjs", user, env)
+const status = JSON.parse(step("its status", "npx --no-install headgate status --json", user, env))
+if (status.quotas[0]?.held !== 1) fail("its status", JSON.stringify(status))
+
 const printed = step("installed command", "npx --no-install headgate --version", user)
 if (!printed.includes(version))
   fail("installed command", `headgate --version printed ${printed.trim()}, not ${version}`)
 
-function step(name, command, cwd = root) {
-  const { status, stdout, stderr } = spawnSync(command, { cwd, encoding: "utf8", shell: true })
+function step(name, command, cwd = root, env = {}) {
+  const options = { cwd, encoding: "utf8", shell: true, env: { ...process.env, ...env } }
+  const { status, stdout, stderr } = spawnSync(command, options)
   if (status !== 0) fail(name, `$ ${command}\n${stdout}${stderr}`)
   console.log(`ok     ${name}`)
   return stdout

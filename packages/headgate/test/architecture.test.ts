@@ -142,12 +142,13 @@ const areaViolation = (adapter: string, imports: ReadonlyArray<Import>): Readonl
   return areas.size <= 1 ? [] : [`${adapter} imports more than one area: ${[...areas].join(", ")}`]
 }
 
-const entries = Object.keys(
-  JSON.parse(readFileSync(join(root, "packages/headgate/package.json"), "utf8")).exports
-).flatMap((path) => (path.includes("*") ? [] : [posix.join("headgate", path)]))
+const entries = ["headgate", "node"].flatMap((folder) => {
+  const { exports, name } = JSON.parse(readFileSync(join(root, `packages/${folder}/package.json`), "utf8"))
+  return Object.keys(exports).flatMap((path) => (path.includes("*") ? [] : [posix.join(name, path)]))
+})
 
 const entryViolation = ({ from, to }: Import): ReadonlyArray<string> => {
-  const isOurs = to === "headgate" || to.startsWith("headgate/")
+  const isOurs = /^(headgate|@headgate\/\w+)(\/|$)/.test(to)
   const home = from.split("/", 2).join("/") + "/"
   const isOpen = isOurs ? entries.includes(to) : !to.startsWith("packages/") || to.startsWith(home)
   return isOpen ? [] : [`${from} imports ${to}: other packages are imported through their public entry points`]
@@ -171,7 +172,7 @@ const cycles = (imports: ReadonlyArray<Import>): ReadonlyArray<string> => {
 
 describe("architecture", () => {
   it("keeps the laws of the rooms", () => {
-    const paths = globSync("packages/{headgate,cli,bench}/src/**/*.ts", { cwd: root }).map((path) =>
+    const paths = globSync("packages/{headgate,node,cli,bench}/src/**/*.ts", { cwd: root }).map((path) =>
       path.replaceAll("\\", "/")
     )
     const files = Object.fromEntries(paths.map((path) => [path, readFileSync(join(root, path), "utf8")]))
@@ -221,6 +222,16 @@ describe("architecture", () => {
       /cycle: .*Money.ts -> .*Usage.ts -> .*Quota.ts -> .*Money.ts/
     ],
     ["the command uses no internals", { "../../cli/src/a.ts": `import "headgate/internal/ledger"` }, /public entry/],
+    [
+      "the command uses no internals of node",
+      { "../../cli/src/a.ts": `import "@headgate/node/internal/redis"` },
+      /public/
+    ],
+    [
+      "the command uses no source of node",
+      { "../../cli/src/a.ts": `import "../../node/src/Store.ts"` },
+      /public entry/
+    ],
     ["the command uses no source", { "../../cli/src/a.ts": `import "../../headgate/src/Money.ts"` }, /public entry/]
   ]
   it.each(laws)("reports that %s", (_, files, report) => {
@@ -240,7 +251,7 @@ describe("architecture", () => {
       "internal/tokenizer.ts": `const load = () => import("gpt-tokenizer/GptEncoding")`,
       "redis/RedisStore.ts": `import "../QuotaStore.ts"; import * as Redis from "effect/persistence/Redis"`,
       "testing/suite.ts": `import "../QuotaStore.ts"; import * as TestClock from "effect/testing/TestClock"`,
-      "../../cli/src/bin.ts": `import { Guard } from "headgate"; import "headgate/testing"; import "./a.ts"`
+      "../../cli/src/bin.ts": `import { Guard } from "headgate"; import "headgate/testing"; import "@headgate/node"; import "./a.ts"`
     }
     const placed = Object.fromEntries(Object.entries(files).map(([file, source]) => [posix.join(src, file), source]))
     assert.deepStrictEqual(violations(placed), [])
