@@ -1,21 +1,15 @@
 /** The `headgate` command. */
 import * as Effect from "effect/Effect"
-import * as Runtime from "effect/Runtime"
-import * as Schema from "effect/Schema"
 import * as Command from "effect/cli/Command"
-import { exitCodes } from "./exitCodes.ts"
+import { UsageError } from "./errors.ts"
+import { reset } from "./Reset.ts"
 import { simulate } from "./simulate/Simulate.ts"
+import { status } from "./Status.ts"
 
 const headgate = Command.make("headgate").pipe(
   Command.withDescription("Budgets, rate limits and retries around LLM calls"),
-  Command.withSubcommands([simulate])
+  Command.withSubcommands([simulate, status, reset])
 )
-
-/** The command line is wrong; what and how has been shown. */
-export class UsageError extends Schema.TaggedError<UsageError>()("UsageError", { message: Schema.String }) {
-  override readonly [Runtime.errorExitCode] = exitCodes.usage
-  override readonly [Runtime.errorReported] = false
-}
 
 /** Runs the command with these arguments. */
 export const run = (args: ReadonlyArray<string>) =>

@@ -1,8 +1,8 @@
 /** What the process says when it ends. 130, for an interrupted run, comes from the runtime. */
 export const exitCodes = {
-  /** The report was written and every law held. */
+  /** Done: the report was written and every law held. */
   ok: 0,
-  /** The trace or the policy can not be read. */
+  /** The trace, the policy, the environment or the store can not be read. */
   input: 1,
   /** The command line is wrong. */
   usage: 2,

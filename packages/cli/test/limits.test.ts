@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Stdio } from "effect"
 import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
-import * as Policy from "../src/simulate/Policy.ts"
+import * as Policy from "../src/Policy.ts"
 import * as Replay from "../src/simulate/Replay.ts"
 import type { Limit } from "../src/simulate/Report.ts"
 import { summarize } from "../src/simulate/summarize.ts"
@@ -180,8 +180,10 @@ describe("the limits of a report", () => {
   )
 
   it("are read from no option: only the shape of a policy file knows their names", () => {
-    const directory = fromRoot("packages/cli/src/simulate")
-    const naming = readdirSync(directory).filter((file) =>
+    const directory = fromRoot("packages/cli/src")
+    const sources = readdirSync(directory, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".ts"))
+    assert.isAbove(sources.length, 20)
+    const naming = sources.filter((file) =>
       /maxTokensPer|maxCostPer|inputTokensPerMinute|requestsPerDay/.test(readFileSync(join(directory, file), "utf8"))
     )
     assert.deepStrictEqual(naming, ["policyFile.ts"])

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import * as Policy from "../src/simulate/Policy.ts"
+import * as Policy from "../src/Policy.ts"
 
 const reasonOf = (file: unknown) =>
   Effect.map(

@@ -8,10 +8,12 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as PubSub from "effect/PubSub"
 import * as Random from "effect/Random"
+import * as Redacted from "effect/Redacted"
 import { type Alert, Alerts, guard, type Money, QuotaStore, type Subject, Usage } from "headgate"
 import { type ScriptedModel, VirtualClock } from "headgate/testing"
-import { type Accounts, observe } from "./accounts.ts"
-import type { Policy } from "./Policy.ts"
+import { type Accounts, observe } from "../accounts.ts"
+import type { Policy } from "../Policy.ts"
+import * as DecidedBy from "./decidedBy.ts"
 import * as Price from "./Price.ts"
 import * as Progress from "./Progress.ts"
 import * as Provider from "./Provider.ts"
@@ -43,6 +45,8 @@ export interface Replay {
   readonly trace: Trace
   readonly policy: Policy
   readonly seed: number
+  /** Which store decided. */
+  readonly store: string
   readonly calls: ReadonlyArray<CallRecord>
   /** Whose quotas the services kept. */
   readonly accounts: Accounts
@@ -53,6 +57,8 @@ export interface Options {
   readonly trace: Trace
   readonly policy: Policy
   readonly seed: number
+  /** Where it is decided: the url of a store. Default `memory`. */
+  readonly store?: Redacted.Redacted | undefined
   /** Default: the longest output of the trace, which is what an honoured `max_tokens` comes to. */
   readonly maxOutputTokens?: number | undefined
 }
@@ -65,12 +71,13 @@ export const run = Effect.fnUntraced(function* (options: Options) {
   const first = requests[0]?.at ?? 0
   const span = Math.max(1, (requests.at(-1)?.at ?? 0) - first)
   let now = first
-  const { accountsOf, store } = observe(yield* QuotaStore.makeMemory)
+  const decider = yield* DecidedBy.open(options.store ?? Redacted.make("memory"), () => now)
+  const { accountsOf, store } = observe(decider.store)
   const shared = Layer.merge(Layer.succeed(QuotaStore.QuotaStore)(store), Alerts.layerWith({ capacity: 65_536 }))
   return yield* Effect.gen(function* () {
-    const replayed = yield* replay(options)
+    const replayed = yield* Effect.raceFirst(replay(options), decider.broken)
     const subjects = new Map(replayed.calls.map(({ subject }) => [JSON.stringify(subject), subject]))
-    return { ...replayed, accounts: yield* accountsOf([...subjects.values()]) } satisfies Replay
+    return { ...replayed, store: decider.name, accounts: yield* accountsOf([...subjects.values()]) } satisfies Replay
   }).pipe(
     Effect.provide(Layer.provideMerge(policy.guard, shared)),
     Random.withSeed(options.seed),
@@ -85,7 +92,7 @@ export const run = Effect.fnUntraced(function* (options: Options) {
       label: DateTime.formatIso(DateTime.makeUnsafe(now)).slice(11, 19)
     }))
   )
-})
+}, Effect.scoped)
 
 interface Ended {
   readonly request: TraceRequest

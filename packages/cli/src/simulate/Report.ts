@@ -56,6 +56,8 @@ export const Report = Schema.Struct({
     lastEnd: Schema.String
   }),
   policy: Schema.String,
+  /** Which store decided, by the time of the replay. */
+  store: Schema.String,
   seed: Schema.Int,
   /** `answered + refused + failed = total`: each call is counted once. */
   calls: Schema.Struct({

@@ -9,8 +9,9 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import { exitCodes } from "../exitCodes.ts"
 import * as BuiltInTraffic from "./BuiltInTraffic.ts"
-import { writeError, writeOut } from "./output.ts"
-import * as Policy from "./Policy.ts"
+import { writeError, writeOut } from "../output.ts"
+import * as Store from "../store.ts"
+import * as Policy from "../Policy.ts"
 import * as Replay from "./Replay.ts"
 import { toJson } from "./Report.ts"
 import { summarize } from "./summarize.ts"
@@ -58,6 +59,7 @@ const flags = {
     ),
     Flag.optional
   ),
+  store: Store.temporaryFlag,
   seed: Flag.Int("seed").pipe(
     Flag.withSchema(Seed),
     Flag.withDescription("Decides the generated traffic, the provider's failures and the jitter"),
@@ -69,7 +71,7 @@ const flags = {
 export const simulate = Command.make(
   "simulate",
   flags,
-  Effect.fnUntraced(function* ({ format, json, maxOutput, policy: policyName, seed, skipBad, trace: source }) {
+  Effect.fnUntraced(function* ({ format, json, maxOutput, policy: policyName, seed, skipBad, store, trace: source }) {
     const policy = yield* Policy.load(policyName)
     const trace = Option.isNone(source)
       ? BuiltInTraffic.make(seed)
@@ -79,9 +81,13 @@ export const simulate = Command.make(
           onBadLine: skipBad ? "skip" : "fail"
         })
     const started = yield* Clock.monotonicTimeNanos
-    const replay = yield* Replay.run({ trace, policy, seed, maxOutputTokens: Option.getOrUndefined(maxOutput) }).pipe(
-      Effect.catchTag("Deadlock", ({ message }) => Effect.fail(new LawBroken({ reason: message })))
-    )
+    const replay = yield* Replay.run({
+      trace,
+      policy,
+      seed,
+      store,
+      maxOutputTokens: Option.getOrUndefined(maxOutput)
+    }).pipe(Effect.catchTag("Deadlock", ({ message }) => Effect.fail(new LawBroken({ reason: message }))))
     const took = Number((yield* Clock.monotonicTimeNanos) - started) / 1e9
 
     const report = summarize(replay)
@@ -90,7 +96,7 @@ export const simulate = Command.make(
     yield* writeError(speed(trace, took))
     for (const bad of trace.skipped.slice(0, 5)) yield* writeError(`passed over ${bad.message}\n`)
     if (report.violations.length > 0) return yield* new LawBroken({ reason: report.violations.join("; ") })
-  })
+  }, Store.explained)
 ).pipe(
   Command.withDescription(
     "Replays recorded or generated LLM traffic through the real guard, on a virtual clock and against a scripted provider"
@@ -101,6 +107,10 @@ export const simulate = Command.make(
     {
       command: "headgate simulate --trace calls.csv --policy policy.json --json",
       description: "Your own traffic and policy, the report as data"
+    },
+    {
+      command: "headgate simulate --store redis://localhost:6379",
+      description: "Decided in Redis, under a prefix of its own that is removed at the end"
     }
   ])
 )

@@ -1,6 +1,6 @@
 /** The report as a person reads it. No colours and no wall-clock time: the same seed gives the same bytes. */
-import { clock, count, millis, money, percent } from "./amounts.ts"
-import { bar, section, table } from "./layout.ts"
+import { clock, count, millis, money, percent } from "../amounts.ts"
+import { bar, section, table } from "../layout.ts"
 import type { Limit, Report } from "./Report.ts"
 
 export const toText = (report: Report): string =>
@@ -18,12 +18,13 @@ export const toText = (report: Report): string =>
     .filter((part) => part !== "")
     .join("\n\n") + "\n"
 
-const head = ({ policy, trace }: Report): string => {
+const head = ({ policy, store, trace }: Report): string => {
   const skipped = trace.skippedLines === 0 ? "" : `, ${count(trace.skippedLines)} bad lines passed over`
   return [
     `headgate simulate: ${trace.source} under policy ${policy}`,
     `  ${count(trace.requests)} ${trace.generated ? "generated" : "recorded"} calls${skipped}, ` +
-      `arriving ${clock(trace.firstArrival, 0)} to ${clock(trace.lastArrival)}, the last one over at ${clock(trace.lastEnd)}`
+      `arriving ${clock(trace.firstArrival, 0)} to ${clock(trace.lastArrival)}, the last one over at ${clock(trace.lastEnd)}`,
+    `  decided in ${store}${store === "memory" ? "" : ", under a prefix of its own, by the time of the replay"}`
   ].join("\n")
 }
 

@@ -4,7 +4,7 @@ import { percentiles, type Report } from "./Report.ts"
 
 /** Counts what a replay gave, and checks that each call is in it once and that no limit was passed. */
 export const summarize = (replay: Replay): Report => {
-  const { alerts, calls, policy, seed, trace } = replay
+  const { alerts, calls, policy, seed, store, trace } = replay
   const first = trace.requests[0]?.at ?? 0
   const of = <Tag extends Outcome["_tag"]>(tag: Tag) => calls.filter(({ outcome }) => outcome._tag === tag)
   const answered = of("Answered")
@@ -25,6 +25,7 @@ export const summarize = (replay: Replay): Report => {
       lastEnd: iso(calls.reduce((last, { endedAt }) => Math.max(last, endedAt), first))
     },
     policy: policy.name,
+    store,
     seed,
     calls: {
       total: trace.requests.length,

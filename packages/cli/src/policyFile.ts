@@ -50,6 +50,7 @@ const BudgetLimits = Schema.Struct(budgetLimits)
 
 const Budget = Schema.Struct({
   ...budgetLimits,
+  name: Schema.optionalKey(Schema.NonEmptyString),
   per: Schema.optionalKey(Schema.Record(Schema.String, BudgetLimits)),
   overrides: Schema.optionalKey(Schema.Record(Schema.String, Schema.Record(Schema.String, BudgetLimits))),
   timeZone: Schema.optionalKey(TimeZone),
@@ -71,6 +72,7 @@ const RateLimits = Schema.Struct(rateLimits)
 
 const RateLimiter = Schema.Struct({
   ...rateLimits,
+  name: Schema.optionalKey(Schema.NonEmptyString),
   per: Schema.optionalKey(Schema.Record(Schema.String, RateLimits)),
   overrides: Schema.optionalKey(Schema.Record(Schema.String, Schema.Record(Schema.String, RateLimits))),
   onExceeded: Schema.optionalKey(Schema.Literals(["delay", "fail"])),

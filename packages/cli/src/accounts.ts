@@ -1,6 +1,6 @@
 /**
- * Which quotas a replay's services keep, and for whom: what they themselves ask their store about when they are asked for
- * their status. No option of a policy is read a second time.
+ * Which quotas services keep, and for whom: what they themselves ask their store about when they are asked for their
+ * status. No option of a policy is read a second time.
  */
 import * as Effect from "effect/Effect"
 import { Budget, type QuotaStore, RateLimiter, type Subject } from "headgate"
@@ -19,21 +19,28 @@ export interface Observed {
   ) => Effect.Effect<Accounts, never, Budget.Budget | RateLimiter.RateLimiter>
 }
 
+const nothing: QuotaStore.Status = { quotas: [], throttledUntil: 0 }
+
 /** A store that is as `store`, and sees whose counters it is asked for. */
 export const observe = (store: QuotaStore.Service): Observed => {
-  let asked: ReadonlyArray<QuotaStore.Account> = []
+  let asked: ReadonlyArray<QuotaStore.Account> | undefined
   const askedBy = <E>(status: Effect.Effect<unknown, E>): Effect.Effect<ReadonlyArray<QuotaStore.Account>> =>
     Effect.suspend(() => {
       asked = []
-      return Effect.map(Effect.orDie(status), () => asked)
+      return Effect.map(Effect.orDie(status), () => {
+        const accounts = asked ?? []
+        asked = undefined
+        return accounts
+      })
     })
   return {
     store: {
       ...store,
       status: (accounts) =>
         Effect.suspend(() => {
+          if (asked === undefined) return store.status(accounts)
           asked = accounts
-          return store.status(accounts)
+          return Effect.succeed(nothing)
         })
     },
     accountsOf: Effect.fnUntraced(function* (subjects) {

@@ -6,10 +6,10 @@ import * as Schema from "effect/Schema"
 import * as CliError from "effect/cli/CliError"
 import { Budget, Guard, type RateLimiter } from "headgate"
 import { fileURLToPath } from "node:url"
-import { exitCodes } from "../exitCodes.ts"
+import { exitCodes } from "./exitCodes.ts"
 import { PolicyFile } from "./policyFile.ts"
-import * as Price from "./Price.ts"
-import * as Provider from "./Provider.ts"
+import * as Price from "./simulate/Price.ts"
+import * as Provider from "./simulate/Provider.ts"
 
 /** What `--policy` takes by name: the library's defaults, and the examples that ship with the command. */
 export const names = ["default", "team", "agents", "strict"] as const
@@ -38,7 +38,7 @@ export class PolicyError extends Schema.TaggedError<PolicyError>()("PolicyError"
   }
 }
 
-const examples = new URL("../../policies/", import.meta.url)
+const examples = new URL("../policies/", import.meta.url)
 
 /** Loads a policy by name, or else from a file. */
 export const load = Effect.fnUntraced(function* (nameOrFile: string) {

@@ -1,0 +1,96 @@
+/** The store of a command: which one, and what can go wrong with it. */
+import { InvalidStore, Store, StoreUnreachable } from "@headgate/node"
+import * as Config from "effect/Config"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as Redacted from "effect/Redacted"
+import * as References from "effect/References"
+import * as Flag from "effect/cli/Flag"
+import { Alerts, type QuotaStore, StoreError } from "headgate"
+import { Unusable, UsageError } from "./errors.ts"
+
+const urls = "redis://…, rediss://…, postgres://… or sqlite:PATH"
+
+/** The flags of commands that look at a store that others use. */
+export const flags = {
+  store: Flag.Redacted("store").pipe(
+    Flag.withDescription(`The store: ${urls}. Default: HEADGATE_STORE, where a password is better off`),
+    Flag.withMetavar("URL"),
+    Flag.withFallbackConfig(Config.Redacted("HEADGATE_STORE"))
+  ),
+  prefix: Flag.String("prefix").pipe(
+    Flag.withDescription(
+      "What the names of its keys or tables begin with. Default: HEADGATE_STORE_PREFIX, or headgate"
+    ),
+    Flag.withMetavar("NAME"),
+    Flag.withFallbackConfig(Config.String("HEADGATE_STORE_PREFIX")),
+    Flag.withDefault("headgate")
+  )
+}
+
+/** The flag of a command that makes a store of its own there, and removes it. */
+export const temporaryFlag = Flag.Redacted("store").pipe(
+  Flag.withDescription(
+    `Decide in a store: ${urls}, under a prefix of its own that is removed at the end, by the time of the replay. ` +
+      "Default: memory"
+  ),
+  Flag.withMetavar("URL"),
+  Flag.withDefault(Redacted.make("memory"))
+)
+
+const usageError = ({ option, reason }: InvalidStore): UsageError =>
+  new UsageError({ message: `--${option === "url" ? "store" : "prefix"} ${reason}` })
+
+/** What of a store's url may be shown. */
+export const nameOf = (url: Redacted.Redacted): Effect.Effect<string, UsageError> =>
+  Effect.mapError(Effect.fromResult(Store.describe(url)), usageError)
+
+const ofAnotherProcess = new Set(["memory", "sqlite::memory:"])
+
+/** The store that others use. Memory is none, and a file that nobody has made is a slip of the pen. */
+export const open = (
+  url: Redacted.Redacted,
+  prefix: string
+): Layer.Layer<
+  QuotaStore.QuotaStore | Alerts.Alerts,
+  UsageError | Unusable | InvalidStore | StoreUnreachable,
+  FileSystem.FileSystem
+> =>
+  Layer.unwrap(
+    Effect.gen(function* () {
+      const name = yield* nameOf(url)
+      if (ofAnotherProcess.has(name)) {
+        return yield* new UsageError({ message: `--store must be shared: ${name} is in another process` })
+      }
+      const file = name.startsWith("sqlite:") ? name.slice("sqlite:".length) : undefined
+      const fileSystem = yield* FileSystem.FileSystem
+      if (file !== undefined && !(yield* Effect.orDie(fileSystem.exists(file)))) {
+        return yield* new Unusable({ message: `the store ${name} cannot be opened: there is no such file` })
+      }
+      return Store.fromUrl(url, { prefix })
+    })
+  ).pipe(Layer.provideMerge(Alerts.layer))
+
+export const unusable = ({ cause, message }: StoreError): Unusable =>
+  new Unusable({ message: `the store failed: ${message}${cause instanceof Error ? `, ${cause.message}` : ""}` })
+
+type Broken = InvalidStore | StoreUnreachable | StoreError | Config.ConfigError
+
+const explain = <E>(error: E): Exclude<E, Broken> | UsageError | Unusable => {
+  if (error instanceof InvalidStore) return usageError(error)
+  if (error instanceof StoreError) return unusable(error)
+  return error instanceof StoreUnreachable || error instanceof Config.ConfigError
+    ? new Unusable({ message: error.message })
+    : (error as Exclude<E, Broken>)
+}
+
+/** What goes wrong with a store, in words and with an exit code. */
+export const explained = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  effect.pipe(
+    Effect.mapError(explain),
+    // A driver's own warnings say nothing that the error does not say better.
+    Effect.provideService(References.MinimumLogLevel, "Error"),
+    Effect.provideService(Logger.LogToStderr, true)
+  )
