@@ -37,7 +37,7 @@ const compilerOptions = { strict: true, module: "NodeNext", target: "ES2024", li
 writeFileSync(join(user, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["example.ts"] }))
 step("readme example type-checks", `tsc -p "${user}"`)
 
-// Names are those of headgate, from here.
+// headgate's names over a store of the environment, which the command then finds.
 const uses = `import { Effect } from "effect"
 import { Budget } from "headgate"
 import { BudgetLive } from "@headgate/node"

@@ -85,22 +85,16 @@ describeStores("HEADGATE_STORE", (url) => {
       assert.deepStrictEqual(told, ["LimitHit maxTokensPerMinute", "Throttled maxTokensPerMinute"])
     }).pipe(
       Effect.provide(Layer.mergeAll(QuotaStoreLive, BudgetLive, RateLimiterLive, RetryLive, AlertsLive)),
-      Effect.provide(
-        Layer.unwrap(
-          Effect.sync(() =>
-            ConfigProvider.layer(
-              ConfigProvider.fromEnv({
-                env: {
-                  ...fresh(),
-                  HEADGATE_RATE_LIMITER_REQUESTS_PER_MINUTE: "1",
-                  HEADGATE_BUDGET_MAX_TOKENS_PER_MINUTE: "100"
-                }
-              })
-            )
-          )
-        )
-      ),
-      Effect.scoped
+      Effect.scoped,
+      (program) =>
+        Effect.suspend(() => {
+          const limits = {
+            HEADGATE_RATE_LIMITER_REQUESTS_PER_MINUTE: "1",
+            HEADGATE_BUDGET_MAX_TOKENS_PER_MINUTE: "100"
+          }
+          const env = { ...fresh(), ...limits }
+          return Effect.provideService(program, ConfigProvider.ConfigProvider, ConfigProvider.fromEnv({ env }))
+        })
     )
   )
 
