@@ -197,3 +197,45 @@ export const layerWith = (options: {
   readonly capacity?: number | undefined
   readonly replay?: number | undefined
 }): Layer.Layer<Alerts> => Layer.effect(Alerts)(make(options))
+
+/**
+ * Writes each alert to the log: a warning, or an error where the store failed, with its quota and subject as annotations.
+ *
+ * **Example** (Alerts in the log)
+ *
+ * ```ts
+ * import { Effect, Layer, Logger } from "effect"
+ * import { Alerts, Budget } from "headgate"
+ *
+ * const lines: Array<unknown> = []
+ * const logger = Logger.layer([Logger.make(({ message }) => lines.push(message))])
+ *
+ * const program = Effect.gen(function*() {
+ *   const budget = yield* Budget.Budget
+ *   const reservation = yield* budget.reserve({ tokens: 90 })
+ *   yield* budget.settle(reservation, { tokens: 85 })
+ *   yield* Alerts.Alerts.use((alerts) => alerts.drained)
+ * }).pipe(
+ *   Effect.provide(
+ *     Alerts.layerLog.pipe(Layer.provideMerge(Budget.layerMemory({ maxTokensPerMinute: 100 })), Layer.provide(logger))
+ *   )
+ * )
+ *
+ * await Effect.runPromise(program)
+ * lines // => [["maxTokensPerMinute of everyone: 85 % of 100 tokens used"]]
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerLog: Layer.Layer<never, never, Alerts> = Layer.effectDiscard(
+  Effect.flatMap(Alerts, (alerts) =>
+    alerts.handle(({ _tag, message, quota, subject }) =>
+      Effect.annotateLogs((_tag === "StoreDegraded" ? Effect.logError : Effect.logWarning)(message), {
+        alert: _tag,
+        quota,
+        ...subject
+      })
+    )
+  )
+)

@@ -17,6 +17,7 @@ export {
   UnpricedModel
 } from "./Errors.ts"
 export * as Estimator from "./Estimator.ts"
+export * as Gate from "./Gate.ts"
 export { guard, guardStream } from "./Guard.ts"
 export * as Guard from "./Guard.ts"
 export * from "./Live.ts"

@@ -15,7 +15,7 @@ const rooms = {
   port: ["QuotaStore"],
   Alerts: ["Alerts"],
   service: ["Budget", "RateLimiter", "Retry", "Price", "Estimator"],
-  composer: ["Guard", "ModelGuard", "Live", "index"]
+  composer: ["Gate", "Guard", "ModelGuard", "Live", "index"]
 }
 const adapters = ["redis", "sql", "http", "ai"]
 
