@@ -78,7 +78,10 @@ const shortMemory = 60_000
 
 const foreign: Conflict = { _tag: "Conflict", bound: "made by this store", state: "a hold of another" }
 
-/** Errors that a server says while it cannot answer yet. They pass by themselves. */
+/**
+ * Errors that a server says while it cannot answer yet. They pass by themselves. The client loads a script that the
+ * server has not got, which can be flushed again before it runs.
+ */
 const passing = /^(LOADING|TRYAGAIN|CLUSTERDOWN|MASTERDOWN|NOSCRIPT)\b/
 
 const textOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause))

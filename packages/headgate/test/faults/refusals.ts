@@ -66,21 +66,19 @@ const scriptFlush = refusal({
         yield* store.settle(held, tokens(7))
         calls++
       })
-      const fiber = yield* Effect.forkChild(
-        Effect.all(
-          Array.from({ length: 20 }, () =>
-            Effect.whileLoop({ while: () => !isOver, body: () => work, step: () => {} })
-          ),
-          { concurrency: "unbounded" }
-        )
+      const load = Effect.all(
+        Array.from({ length: 20 }, () => Effect.whileLoop({ while: () => !isOver, body: () => work, step: () => {} })),
+        { concurrency: "unbounded", discard: true }
       )
-      for (let round = 0; round < rounds; round++) {
-        const before = calls
-        yield* send("SCRIPT", "FLUSH")
-        while (calls === before) yield* Effect.sleep("1 millis")
-      }
-      isOver = true
-      yield* Fiber.join(fiber)
+      const flushing = Effect.gen(function* () {
+        for (let round = 0; round < rounds; round++) {
+          const before = calls
+          yield* send("SCRIPT", "FLUSH")
+          while (calls === before) yield* Effect.yieldNow
+        }
+        isOver = true
+      })
+      yield* Effect.all([load, flushing], { concurrency: "unbounded" })
       assert.deepStrictEqual(yield* counters(store), [7 * calls, 0])
       return `${rounds} flushes, ${calls.toLocaleString("en")} calls, 0 failed`
     })

@@ -6,7 +6,7 @@ import { parseArgs } from "node:util"
 import { postgresFaults, redisFaults, sqliteFaults } from "./all.ts"
 import type { Fault } from "./fault.ts"
 
-const { only, short } = parseArgs({ options: { only: { type: "string" }, short: { type: "boolean" } } }).values
+const { only, short = false } = parseArgs({ options: { only: { type: "string" }, short: { type: "boolean" } } }).values
 const all = [...redisFaults, ...postgresFaults, ...sqliteFaults]
 const chosen = all.filter(({ name }) => name.startsWith(only ?? ""))
 if (chosen.length === 0) {
@@ -16,7 +16,8 @@ if (chosen.length === 0) {
 
 const run = async (fault: Fault): Promise<string> => {
   if (fault.missing !== undefined) return `NOT RUN: ${fault.missing}`
-  const exit = await Effect.runPromiseExit(Effect.scoped(short ? fault.short : fault.full))
+  const limited = Effect.timeout(Effect.scoped(short ? fault.short : fault.full), "3 minutes")
+  const exit = await Effect.runPromiseExit(limited)
   if (Exit.isSuccess(exit)) return exit.value
   console.error(Cause.pretty(exit.cause))
   return `DOES NOT HOLD: ${String(Cause.squash(exit.cause)).split("\n", 1)[0]}`
