@@ -9,6 +9,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
 import type { StoreError } from "./Errors.ts"
 import { Ledger } from "./internal/ledger.ts"
 import type { Account, Booked, Conflict, Hold, Plan, Refused, Reserve, Status } from "./internal/verbs.ts"
@@ -53,6 +54,14 @@ export class QuotaStore extends Context.Service<
     readonly reset: (
       target: { readonly accounts: ReadonlyArray<Account> } | { readonly plans: ReadonlyArray<Plan> }
     ) => Effect.Effect<void, StoreError>
+    /**
+     * Calls a process whose call was refused and waits (`Reserve.waits`) when any process has given something back early
+     * since then. `isFor` says of an account whether it was there; of all, where calls may have been missed. A store that
+     * cannot tell has none: its waiters look again when time alone may have made room.
+     */
+    readonly listen?: (
+      called: (isFor: (account: Account) => boolean) => void
+    ) => Effect.Effect<void, never, Scope.Scope>
   }
 >()("headgate/QuotaStore") {}
 

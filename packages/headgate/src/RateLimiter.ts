@@ -176,6 +176,7 @@ export const make = (
       hold === undefined ? Effect.void : Effect.exit(store.extend(hold, Usage.zero, 0))
     )
     yield* Effect.addFinalizer(() => keeper.stop)
+    if (onExceeded === "delay") yield* store.listen?.((isFor) => lines.callWhere(isFor)) ?? Effect.void
 
     const command = (request: Request): QuotaStore.Reserve => ({
       accounts: request.accounts,
@@ -184,6 +185,7 @@ export const make = (
       onExpiry: "charge",
       book: "now",
       mode: "enforce",
+      waits: onExceeded === "delay",
       id: undefined
     })
 
@@ -377,7 +379,7 @@ export const make = (
           if (request.accounts.length === 0) return Exit.succeed(true)
           if (lines.ahead(request.accounts) !== undefined) return Exit.succeed(false)
           const placed = Effect.flatMap(
-            store.reserve(command(request)),
+            store.reserve({ ...command(request), waits: false }),
             (answer): Effect.Effect<boolean, Exclude<AcquireError, Errors.RateLimitExceeded>> => {
               if (answer._tag === "Hold") {
                 const permit = taken(request, answer, Duration.zero)

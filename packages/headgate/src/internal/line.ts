@@ -25,13 +25,15 @@ export class Waiter {
 /** Those who wait for one account, in the order of their tickets. Only the first one asks the store. */
 export class Line {
   readonly key: string
+  readonly account: Account
   first: Waiter | undefined = undefined
   last: Waiter | undefined = undefined
   /** The first one's last refusal, and when that was. */
   refused: { readonly answer: Refused; readonly at: number } | undefined = undefined
 
-  constructor(key: string) {
+  constructor(key: string, account: Account) {
     this.key = key
+    this.account = account
   }
 }
 
@@ -64,7 +66,7 @@ export class Lines {
     if (waiter.line?.key === key) return waiter.line
     this.leave(waiter)
     let line = this.lines.get(key)
-    if (line === undefined) this.lines.set(key, (line = new Line(key)))
+    if (line === undefined) this.lines.set(key, (line = new Line(key, account)))
     let before = line.last
     while (before !== undefined && before.ticket > waiter.ticket) before = before.previous
     waiter.previous = before
@@ -97,6 +99,12 @@ export class Lines {
     this.returns++
     if (this.lines.size === 0) return
     for (const account of accounts) this.lines.get(keyOf(account))?.first?.call()
+  }
+
+  /** The same, told by a store of whatever process. */
+  callWhere(isFor: (account: Account) => boolean): void {
+    this.returns++
+    for (const { account, first } of this.lines.values()) if (isFor(account)) first?.call()
   }
 }
 

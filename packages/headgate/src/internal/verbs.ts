@@ -50,6 +50,8 @@ export interface Reserve {
   readonly book: "now" | "onSettle"
   /** `"ask"` holds nothing; `"force"` holds even where it does not fit. */
   readonly mode: "enforce" | "ask" | "force"
+  /** Whether the caller waits if it is refused, and is to be called when something is given back early: see `listen`. */
+  readonly waits?: boolean | undefined
   /** Repeating an id with the same content gives the same hold; with another content, a `Conflict`. */
   readonly id: string | undefined
 }

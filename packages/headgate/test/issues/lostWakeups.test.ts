@@ -93,4 +93,56 @@ describe("wake-ups that could be lost (litellm #20256)", () => {
       assert.strictEqual(yield* Clock.currentTimeMillis, 1000)
     }).pipe(VirtualClock.run())
   )
+
+  it.effect("is woken by what another process gave back, also while its refusal was on the way", () =>
+    Effect.gen(function* () {
+      const memory = yield* QuotaStore.makeMemory
+      const listeners = new Set<(isFor: (account: QuotaStore.Account) => boolean) => void>()
+      const awaited = new Set<string>()
+      // A store that tells, as a shared one does: of accounts for which somebody waits, once.
+      const process = (): QuotaStore.Service => ({
+        ...memory,
+        reserve: (command) =>
+          Effect.tap(memory.reserve(command), (answer) => {
+            if (answer._tag === "Refused" && command.waits === true) awaited.add(answer.account.plan.id)
+            return onTheWay
+          }),
+        settle: (hold, actual) =>
+          Effect.tap(memory.settle(hold, actual), () =>
+            Effect.sync(() => {
+              const told = new Set(awaited)
+              awaited.clear()
+              for (const called of listeners) called(({ plan }) => told.has(plan.id))
+            })
+          ),
+        listen: (called) =>
+          Effect.asVoid(
+            Effect.acquireRelease(
+              Effect.sync(() => listeners.add(called)),
+              () => Effect.sync(() => listeners.delete(called))
+            )
+          )
+      })
+      const limiterOf = (store: QuotaStore.Service) =>
+        Effect.provideService(RateLimiter.make({ concurrency: 1 }), QuotaStore.QuotaStore, store)
+      const [one, two, three] = [yield* limiterOf(process()), yield* limiterOf(process()), yield* limiterOf(process())]
+      const permit = yield* one.acquire()
+      const second = yield* Effect.forkChild(two.acquire(), { startImmediately: true })
+      yield* Effect.sleep("5 millis")
+      yield* one.settle(permit, {})
+      const taken = yield* Fiber.join(second)
+      assert.isAtMost(Duration.toMillis(taken.waited), 100)
+      const third = yield* Effect.forkChild(three.acquire(), { startImmediately: true })
+      const fourth = yield* Effect.forkChild(one.acquire(), { startImmediately: true })
+      yield* Effect.sleep("30 seconds")
+      yield* two.settle(taken, {})
+      const [winner, limiter, loser] =
+        (yield* Effect.raceFirst(Effect.as(Fiber.await(third), "third"), Effect.as(Fiber.await(fourth), "fourth"))) ===
+        "third"
+          ? [third, three, fourth]
+          : [fourth, one, third]
+      yield* limiter.settle(yield* Fiber.join(winner), {})
+      assert.isAtMost(Duration.toMillis((yield* Fiber.join(loser)).waited), 31_000)
+    }).pipe(Effect.provide(Alerts.layer), VirtualClock.run())
+  )
 })
