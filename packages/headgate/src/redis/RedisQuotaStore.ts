@@ -4,6 +4,9 @@
  * Each verb is one `EVALSHA` whatever the number of quotas, and decides by the server's time. Any client will do that
  * Effect's `Redis` service stands for; Node's is `NodeRedis` of `@effect/platform-node`.
  *
+ * A rate limiter that lets calls wait listens on one more connection: what another process gives back early is told there
+ * (`PUBLISH`), and only while somebody waits for it. Where that connection is lost for a moment, so may be such a call.
+ *
  * @since 0.1.0
  */
 import type * as Duration from "effect/Duration"

@@ -15,6 +15,7 @@ import { makeDeadlines, NoAnswer } from "./deadlines.ts"
 import { makeEvaluate, TooFewReplicas } from "./evaluate.ts"
 import { describe, digest, prepare } from "./plans.ts"
 import * as replies from "./replies.ts"
+import { channelOf, makeListen } from "./returns.ts"
 import { source } from "./script.ts"
 
 /** As `RedisQuotaStore.Options` says, and for tests where the script takes the time from. */
@@ -31,7 +32,8 @@ type Reply = ReadonlyArray<number | string>
 /** The verbs by their letters, and the choices of a reserve by theirs. */
 const verbs = { extend: "E", settle: "S", release: "L", record: "W", status: "Q", reset: "Z", resetPlans: "P" }
 const letters = { charge: "C", release: "R", now: "N", onSettle: "S", enforce: "E", ask: "A", force: "F" }
-const choices = ({ book, mode, onExpiry }: Reserve): string => `R${letters[onExpiry]}${letters[book]}${letters[mode]}`
+const choices = ({ book, mode, onExpiry, waits }: Reserve): string =>
+  `R${letters[onExpiry]}${letters[book]}${waits === true && mode === "enforce" ? "W" : letters[mode]}`
 
 /** A hold with what the other verbs need to find it again. */
 class RedisHold implements Hold {
@@ -133,10 +135,12 @@ export const makeStore = (
 
     const holdKey = (id: string): string => `${tag}hold:${keyText(id)}`
 
+    const nameOf = ({ plan, value }: Account): string => `${prepare(plan).name}:${keyText(value)}`
+
     const keysOf = (holdKey: string, accounts: ReadonlyArray<Account>): Keys => {
       const keys: Array<string> = [storeKey, holdKey]
-      for (const { plan, value } of accounts) {
-        const name = `${prepare(plan).name}:${keyText(value)}`
+      for (const account of accounts) {
+        const name = nameOf(account)
         keys.push(`${tag}account:${name}`, `${tag}open:${name}`)
       }
       return keys
@@ -327,7 +331,8 @@ export const makeStore = (
         const accounts: ReadonlyArray<Account> = "accounts" in target ? target.accounts : target.plans.map(ofPlan)
         const verb = "accounts" in target ? verbs.reset : verbs.resetPlans
         return Effect.asVoid(send("QuotaStore.reset", verb, keysOf(storeKey, accounts), accounts, Usage.zero))
-      }
+      },
+      listen: makeListen(redis, channelOf(storeKey), (account) => `${tag}account:${nameOf(account)}`)
     }
     return service
   })

@@ -112,6 +112,7 @@ const step = (choose: Choices, accounts: number, lengths: ReadonlyArray<number>)
         onExpiry: book === "now" ? "charge" : choose.of(["charge", "release"] as const),
         book,
         mode: choose.of(["enforce", "enforce", "enforce", "enforce", "ask", "force"] as const),
+        waits: choose.chance(0.3),
         id: choose.chance(0.2) ? choose.of(["a", "b", "c"]) : undefined
       }
       return { wait, verb: "reserve", accounts: chosen, usage: usage(choose), options }

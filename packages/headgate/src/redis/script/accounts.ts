@@ -120,7 +120,7 @@ local function load(index)
   local known, state, cells = call('GET', key), nil, {}
   local times, resetAt = string.match(plan.reset, '^(%d+) (%d+)$')
   times, resetAt = tonumber(times or 0), tonumber(resetAt)
-  a.known, a.cells = known, cells
+  a.known, a.cells, a.waitedUntil = known, cells, 0
   if known then
     local size = struct.unpack('<H', known)
     state = { struct.unpack(accountFormat(size), known) }
@@ -132,7 +132,7 @@ local function load(index)
       if fired ~= 0 and #fired ~= #q[7] + 1 then fired = 0 end
       cells[i] = { cold[at + 1], 0, cold[at + 3], cold[at + 2], seldom[2 * i - 1] or 0, fired }
     end
-    a.state = state
+    a.state, a.waitedUntil = state, seldom[2 * #a.quotas + 1] or 0
     catchUp(a, known)
   else
     -- Whatever was booked on a forgotten account before is not booked on this one: its count of resets begins apart.
@@ -207,6 +207,10 @@ local function saveAccount(a)
     cold[3 * i - 2], cold[3 * i - 1], cold[3 * i] = c[USED], c[RECENT], c[SLOT]
     seldom[2 * i - 1], seldom[2 * i] = c[OLDER], c[FIRED]
     if c[OLDER] ~= 0 or c[FIRED] ~= 0 then isPlain = false end
+  end
+  -- While somebody waits, nothing goes the short way: the ledger tells of what is given back.
+  if a.waitedUntil > now then
+    seldom[2 * #a.quotas + 1], isPlain, state[DUE] = a.waitedUntil, false, 0
   end
   local numbers = HEAD + 6 * #groups
   for g, group in ipairs(groups) do

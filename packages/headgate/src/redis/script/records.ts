@@ -7,7 +7,7 @@ local call, floor, max = redis.call, math.floor, math.max
 -- verb; per account the digest of its plan; where there is an id, what tells whether its content is the same; where they
 -- were asked for, the plans. In few words, since each of them takes time.
 local RESERVE, EXTEND, SETTLE, LET_GO, RECORD, STATUS_OF, RESET, RESET_PLANS = 'R', 'E', 'S', 'L', 'W', 'Q', 'Z', 'P'
-local CHARGE_IT, BOOK_NOW, ASK, FORCE, AGAIN = 'C', 'N', 'A', 'F', '1'
+local CHARGE_IT, BOOK_NOW, ASK, FORCE, WAIT, AGAIN = 'C', 'N', 'A', 'F', 'W', '1'
 local usageText = ARGV[1]
 local verb, onExpiry, bookWhen, mode, again, first, second =
   string.match(ARGV[2] or '', '^(%u)(%u?)(%u?)(%u?)([01]) (%d+) (%d+)$')

@@ -16,6 +16,12 @@ local function conflict(reason)
   return answer(CONFLICT, reason)
 end
 
+-- Somebody waits for an account until then, when time makes room, and is told if something is given back before.
+local function await(a, at)
+  if at <= a.waitedUntil then return end
+  a.waitedUntil, a.changed = at, true
+end
+
 verbs[RESERVE] = function()
   local known = readHold()
   if known then
@@ -29,6 +35,7 @@ verbs[RESERVE] = function()
     for _, a in ipairs(accounts) do
       if a.state[UNTIL] > now or not fits(a, usage, false) then
         local reply = refuse(usage, false)
+        if mode == WAIT then await(accounts[reply[6]], reply[11]) end
         save()
         return reply
       end
@@ -121,12 +128,15 @@ local function move(h, to)
     -- What was booked before a reset is not given back after it.
     local there = tonumber(resets() or '-1') == a.state[RESETS]
     if h[BOOKED_NOW] == 0 then there = a.state[RESET_AT] < bookedAt end
+    local isBack = false
     for i, q in ipairs(a.quotas) do
       local c, before = a.cells[i], amountOf(q, reserved)
       if q[1] == 0 then
         if queued then giveBack(c, before) end
+        isBack = isBack or queued
       else
         local after = to and amountOf(q, to) or 0
+        isBack = isBack or after < before
         if from == 'held' then giveBack(c, before) end
         if from == 'booked' and after < before then
           advance(q, c, now)
@@ -136,6 +146,7 @@ local function move(h, to)
         end
       end
     end
+    if isBack and a.waitedUntil > now then a.waitedUntil, a.isCalled = 0, true end
     a.changed, a.closed = true, queued
   end
 end
@@ -164,6 +175,8 @@ local function finish(h, ended)
   end
   save()
   saveHold(h)
+  -- Who waits asks again, and says so again if it is refused. A user who may not publish is not stopped by that.
+  for _, a in ipairs(accounts) do if a.isCalled then redis.pcall('PUBLISH', storeKey .. ':returns', a.key) end end
 end
 
 -- A hold that should be known and is not was lost with the store: what it used is booked all the same.
