@@ -18,7 +18,7 @@ const redis = async (address: string, { clock, prefix, replicas, timeout }: Stor
   const socket = { host: "127.0.0.1", port: Number(new URL(address).port), reconnectStrategy: () => 10 }
   // What a client says of connections that are cut on purpose is not printed.
   const client = NodeRedis.layer({ socket }).pipe(Layer.provide(Layer.succeed(References.MinimumLogLevel)("None")))
-  const wait = replicas === undefined ? undefined : { replicas, timeout: 200 }
+  const wait = replicas === undefined ? undefined : { replicas, timeout: (timeout ?? 1000) / 4 }
   return Layer.effect(QuotaStore.QuotaStore)(
     makeStore({ prefix, timeout, wait, clock: clock === undefined ? "server" : "key" })
   ).pipe(Layer.provide(Layer.fresh(client)))

@@ -30,7 +30,7 @@ export const replicas = (short: { readonly calls: number }, full: typeof short) 
           yield* Effect.sleep("10 millis")
         }
         const proxy = yield* proxyTo(master.port)
-        const timeout = 1000
+        const timeout = 4000
         const address = `redis://127.0.0.1:${proxy.port}`
         const options = { prefix: "p", quotas: "spend", limit: 1_000_000_000, ttl: 600_000, timeout } as const
         const waiting = yield* services(address, { ...options, replicas: 1 })
