@@ -16,7 +16,7 @@ export const redisFaults: ReadonlyArray<Fault> = [
   stopped({ millis: 1200, fibers: 16 }, { millis: 5000, fibers: 64 }),
   lostAnswers("Redis", { unknown: 200 }, { unknown: 10_000 }),
   ...refusals,
-  replicas({ calls: 10 }, { calls: 100 }),
+  replicas({ calls: 10 }, { calls: 50 }),
   clocks("Redis", { steps: 300 }, { steps: 2000 })
 ]
 
