@@ -4,12 +4,12 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import type * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Alerts from "./Alerts.ts"
@@ -26,14 +26,19 @@ import {
 import { neverFits } from "./internal/cell.ts"
 import { makeConfigured } from "./internal/configured.ts"
 import * as environment from "./internal/environment.ts"
+import { wordOf } from "./internal/feedback.ts"
 import { checkSubject, checkUsage } from "./internal/input.ts"
 import { Keeper } from "./internal/keeper.ts"
-import { linesOf, type Waiter } from "./internal/line.ts"
+import { linesOf } from "./internal/line.ts"
 import * as metrics from "./internal/metrics.ts"
-import { type Permit, type Request, type Restore, Taken } from "./internal/permit.ts"
+import { pacesOf, type Word } from "./internal/pace.ts"
+import { Current, type Permit, type Request, type Restore, Taken } from "./internal/permit.ts"
+import { placesOf, unknownRefusal } from "./internal/places.ts"
 import { millisOf, oneOf } from "./internal/plans.ts"
 import { type Options, rulesOf } from "./internal/rateLimiterOptions.ts"
 import { invalidUsage } from "./internal/refusal.ts"
+import type { Feedback } from "./internal/signals.ts"
+import { turnsOf } from "./internal/turns.ts"
 import * as QuotaStore from "./QuotaStore.ts"
 import type { Subject } from "./Subject.ts"
 import * as Usage from "./Usage.ts"
@@ -41,6 +46,7 @@ import * as Usage from "./Usage.ts"
 export type { TimedStatus } from "./internal/answers.ts"
 export type { Permit } from "./internal/permit.ts"
 export type { Limits, Options } from "./internal/rateLimiterOptions.ts"
+export type { Feedback, FeedbackLimit } from "./internal/signals.ts"
 
 /**
  * The counters of a rate limiter, and how many calls wait in this process.
@@ -113,6 +119,15 @@ export class RateLimiter extends Context.Service<
     ) => Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError>
     /** Gives a place back as if it had never been taken. */
     readonly release: (permit: Permit) => Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError>
+    /**
+     * Takes the provider at its word on the subject's model, or on everyone where the subject has none: see `Feedback`. It
+     * is taken as the answer to the call of `permit`, or else to the one that runs.
+     */
+    readonly feedback: (
+      feedback: Feedback,
+      subject?: Subject,
+      permit?: Permit
+    ) => Effect.Effect<void, Errors.InvalidUsage>
     /** The counters of everyone, and of the subject's dimensions. */
     readonly status: (subject?: Subject) => Effect.Effect<Status, Errors.InvalidUsage | Errors.StoreError>
   }
@@ -130,27 +145,6 @@ const none: Subject = {}
 
 const foreign = invalidUsage("permit", "taken by acquire", "another object")
 
-const unknownRefusal = {
-  _tag: "Refused",
-  reason: "exceeded",
-  used: 0,
-  held: 0,
-  requested: 0,
-  retryAfter: 0,
-  until: 0,
-  alerts: []
-} as const
-
-/** Waits until the waiter is called, or until `millis` have passed. */
-const park = (waiter: Waiter, millis: number): Effect.Effect<unknown> => {
-  const called = Effect.callback<void>((resume) => {
-    if (waiter.called) return resume(Effect.void)
-    // Yields, so that whoever calls goes on first: calls would otherwise run inside one another.
-    waiter.wake = () => resume(Effect.yieldNow)
-  })
-  return Number.isFinite(millis) ? Effect.timeoutOption(called, millis) : called
-}
-
 /**
  * Makes the service. Throws a `RangeError` that names the option, its bound and its value.
  *
@@ -165,42 +159,22 @@ export const make = (
   const ttl = millisOf("RateLimiter.layer: permitTtl", options.permitTtl ?? "10 minutes")
   const maxWait = options.maxWait === undefined ? Infinity : millisOf("RateLimiter.layer: maxWait", options.maxWait)
   const onExceeded = oneOf("RateLimiter.layer: onExceeded", ["delay", "fail"], options.onExceeded ?? "delay")
+  const maxProviderWait = millisOf("RateLimiter.layer: maxProviderWait", options.maxProviderWait ?? "5 minutes")
   const onStoreError = oneOf("RateLimiter.layer: onStoreError", ["fail", "allow"], options.onStoreError ?? "fail")
 
   return Effect.gen(function* () {
     const store = yield* QuotaStore.QuotaStore
     const alerts = yield* Alerts.Alerts
     const lines = linesOf(store, name)
+    const paces = pacesOf(store, name, ttl)
+    const places = placesOf(store, paces, ttl, alerts.publishAll)
     // One that the store has lost cannot be renewed; one that it could not be asked about may be next time.
     const keeper = new Keeper(Duration.millis(ttl), ({ hold }: Taken) =>
       hold === undefined ? Effect.void : Effect.exit(store.extend(hold, Usage.zero, 0))
     )
     yield* Effect.addFinalizer(() => keeper.stop)
-    if (onExceeded === "delay") yield* store.listen?.((isFor) => lines.callWhere(isFor)) ?? Effect.void
-
-    const command = (request: Request): QuotaStore.Reserve => ({
-      accounts: request.accounts,
-      usage: request.usage,
-      ttl,
-      onExpiry: "charge",
-      book: "now",
-      mode: "enforce",
-      waits: onExceeded === "delay",
-      id: undefined
-    })
-
-    const allow = (error: Errors.StoreError, request: Request): Effect.Effect<Taken, Errors.StoreError> =>
-      Effect.withFiber((fiber) => {
-        if (onStoreError === "fail") return Exit.fail(error)
-        metrics.storeErrors.updateUnsafe(1, fiber.context)
-        const told = alerts.publish(storeDegraded(name, error, request.subject, now(fiber)))
-        return Effect.as(told, new Taken(request, undefined, Duration.zero))
-      })
-
-    const taken = (request: Request, hold: QuotaStore.Hold, waited: Duration.Duration): Effect.Effect<Taken> => {
-      const permit = new Taken(request, hold, waited)
-      return hold.alerts.length === 0 ? Exit.succeed(permit) : Effect.as(alerts.publishAll(hold.alerts), permit)
-    }
+    const waits = onExceeded === "delay"
+    if (waits) yield* store.listen?.((isFor) => lines.callWhere(isFor)) ?? Effect.void
 
     const refuse = (refused: QuotaStore.Refused, age = 0): Effect.Effect<never, AcquireError> =>
       Effect.withFiber((fiber) => {
@@ -209,81 +183,18 @@ export const make = (
         return Exit.fail(error)
       })
 
-    /** Stands in line until there is a place. Only the first in a line asks the store, when it can have changed. */
-    const wait = Effect.fnUntraced(function* (
-      waiter: Waiter,
-      request: Request,
-      refusedAtFirst: QuotaStore.Refused | undefined,
-      start: number,
-      restore: Restore
-    ): Effect.fn.Return<Taken, AcquireError> {
-      const deadline = start + maxWait
-      let time = start
-      let line = lines.join(
-        waiter,
-        refusedAtFirst?.account ?? lines.ahead(request.accounts, waiter) ?? request.accounts[0]!
-      )
-      if (refusedAtFirst !== undefined) line.refused = { answer: refusedAtFirst, at: time }
-      while (true) {
-        const { first, refused } = line
-        const opensAt =
-          first !== waiter
-            ? Infinity
-            : waiter.called || refused === undefined
-              ? time
-              : refused.at + refused.answer.retryAfter
-        const hopeless = opensAt > deadline || opensAt === Infinity
-        if (hopeless && first === waiter && refused !== undefined && refused.answer.quota.unit !== "concurrency") {
-          return yield* refuse(refused.answer, time - refused.at)
-        }
-        const until = Math.min(opensAt, deadline)
-        if (until > time) yield* restore(park(waiter, until - time))
-        const { called } = waiter
-        waiter.called = false
-        waiter.wake = undefined
-        time = yield* Clock.currentTimeMillis
-        if (line.first === waiter && (called || time >= opensAt)) {
-          const ahead = lines.ahead(request.accounts, waiter)
-          if (ahead !== undefined) {
-            line = lines.join(waiter, ahead)
-          } else {
-            const { returns } = lines
-            const answer = yield* store.reserve(command(request))
-            if (answer._tag === "Hold") {
-              const waited = time - start
-              if (waited > 0) metrics.waited.updateUnsafe(waited, (yield* Effect.fiber).context)
-              return yield* taken(request, answer, Duration.millis(waited))
-            }
-            if (answer._tag === "Refused") {
-              if (answer.reason === "tooLarge") return yield* refuse(answer)
-              line = lines.join(waiter, answer.account)
-              line.refused = { answer, at: time }
-              if (returns !== lines.returns) waiter.called = true
-            }
-          }
-        }
-        if (time >= deadline) {
-          const { answer, at } = line.refused ?? { answer: yield* asked(request), at: time }
-          return yield* refuse(answer, time - at)
-        }
-      }
-    })
+    const isFinal = (refused: QuotaStore.Refused): boolean =>
+      refused.reason === "tooLarge" || (refused.retryAfter > maxProviderWait && paces.refused(refused))
 
-    /** What refuses a call that is not the first in its line. */
-    const asked = (request: Request): Effect.Effect<QuotaStore.Refused, Errors.StoreError> =>
-      Effect.map(store.reserve({ ...command(request), mode: "ask" }), (answer) => {
-        if (answer._tag === "Refused") return answer
-        const account = request.accounts[0]!
-        const quota = account.plan.quotas[0]!
-        return { ...unknownRefusal, account, quota, capacity: quota.limit }
-      })
+    const turns = turnsOf({ lines, places, maxWait, isFinal, refuse })
 
-    const queue = (request: Request, refused: QuotaStore.Refused | undefined, returns: number, restore: Restore) =>
+    const allow = (error: Errors.StoreError, request: Request): Effect.Effect<Taken, Errors.StoreError> =>
       Effect.withFiber((fiber) => {
-        const waiter = lines.newcomer(request.accounts)
-        waiter.called = returns !== lines.returns
-        return Effect.onExit(wait(waiter, request, refused, now(fiber), restore), () =>
-          Effect.sync(() => lines.leave(waiter))
+        if (onStoreError === "fail") return Exit.fail(error)
+        metrics.storeErrors.updateUnsafe(1, fiber.context)
+        return Effect.andThen(
+          alerts.publish(storeDegraded(name, error, request.subject, now(fiber))),
+          places.force(request)
         )
       })
 
@@ -298,29 +209,34 @@ export const make = (
       return Exit.void
     }
 
-    const read = (usage: Usage.Input, subject: Subject): Request | Errors.InvalidUsage => {
+    const read = (
+      usage: Usage.Input,
+      subject: Subject,
+      fiber: Fiber.Fiber<unknown, unknown>
+    ): Request | Errors.InvalidUsage => {
       const checked = checkUsage(usage, 1)
       if (checked instanceof Errors.InvalidUsage) return checked
-      return checkSubject(subject) ?? { usage: checked, subject, accounts: rules.accountsOf(subject) }
+      const invalid = checkSubject(subject)
+      if (invalid !== undefined) return invalid
+      return { usage: checked, subject, accounts: rules.accountsOf(subject), paces: paces.of(subject, now(fiber)) }
     }
 
     /** To be run in an uninterruptible region, so that a place that was taken is not forgotten. */
     const take = (input: Usage.Input, subject: Subject, restore: Restore): Effect.Effect<Taken, AcquireError> =>
-      Effect.suspend(() => {
-        const request = read(input, subject)
+      Effect.withFiber((fiber) => {
+        const request = read(input, subject, fiber)
         if (request instanceof Errors.InvalidUsage) return Exit.fail(request)
-        if (request.accounts.length === 0) return Exit.succeed(new Taken(request, undefined, Duration.zero))
         const { returns } = lines
         const placed =
-          onExceeded === "delay" && lines.ahead(request.accounts) !== undefined
-            ? Effect.andThen(fitsEver(request), queue(request, undefined, lines.returns, restore))
-            : Effect.flatMap(store.reserve(command(request)), (answer): Effect.Effect<Taken, AcquireError> => {
-                if (answer._tag === "Hold") return taken(request, answer, Duration.zero)
-                const refused = answer as QuotaStore.Refused
-                return refused.reason === "tooLarge" || onExceeded === "fail"
-                  ? refuse(refused)
-                  : queue(request, refused, returns, restore)
-              })
+          waits && turns.isAwaited(request)
+            ? Effect.andThen(fitsEver(request), turns.queue(request, undefined, returns, restore))
+            : Effect.flatMap(places.place(request, now(fiber), waits), (answer): Effect.Effect<Taken, AcquireError> =>
+                answer instanceof Taken
+                  ? Exit.succeed(answer)
+                  : isFinal(answer) || !waits
+                    ? refuse(answer)
+                    : turns.queue(request, answer, returns, restore)
+              )
         return onStoreError === "fail"
           ? placed
           : Effect.catchTag(placed, "StoreError", (error) => allow(error, request))
@@ -330,10 +246,11 @@ export const make = (
       permit: Permit,
       actual: Usage.Input
     ): Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError> =>
-      Effect.suspend(() => {
+      Effect.withFiber((fiber) => {
         if (!(permit instanceof Taken)) return Exit.fail(foreign)
         const usage = checkUsage(actual, 1)
         if (usage instanceof Errors.InvalidUsage) return Exit.fail(usage)
+        paces.settle(permit.entry, usage, now(fiber))
         return permit.hold === undefined ? Exit.void : ended(permit, store.settle(permit.hold, usage))
       })
 
@@ -348,8 +265,10 @@ export const make = (
     }
 
     const release = (permit: Permit): Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError> =>
-      Effect.suspend(() => {
+      Effect.withFiber((fiber) => {
         if (!(permit instanceof Taken)) return Exit.fail(foreign)
+        permit.entry.cancel(paces.at(now(fiber)))
+        lines.call(permit.entry.paces.map(({ account }) => account))
         return permit.hold === undefined ? Exit.void : ended(permit, store.release(permit.hold))
       })
 
@@ -359,10 +278,22 @@ export const make = (
 
     const withPermit: Service["withPermit"] = (usage, subject, use) =>
       Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(take(usage, subject, restore), (permit) =>
-          permit.isUnderWay ? Effect.andThen(keep(permit), use(permit, restore)) : use(permit, restore)
-        )
+        Effect.flatMap(take(usage, subject, restore), (permit) => {
+          const used = Effect.provideService(use(permit, restore), Current, permit)
+          return permit.isUnderWay ? Effect.andThen(keep(permit), used) : used
+        })
       )
+
+    const feedback: Service["feedback"] = (feedback, subject = none, permit) =>
+      Effect.withFiber((fiber) => {
+        const word = wordOf(feedback)
+        const invalid = word instanceof Errors.InvalidUsage ? word : checkSubject(subject)
+        if (invalid !== undefined) return Exit.fail(invalid)
+        const answered = permit ?? fiber.getRef(Current)
+        if (answered !== undefined && !(answered instanceof Taken)) return Exit.fail(foreign)
+        lines.call([paces.tell(word as Word, subject, answered?.entry, now(fiber))])
+        return Exit.void
+      })
 
     return {
       // An interruption that came while the place was being taken shows when the region ends: it is given back then.
@@ -373,24 +304,15 @@ export const make = (
           )
         ),
       tryAcquire: (usage = {}, subject = none) =>
-        Effect.suspend((): Effect.Effect<boolean, Exclude<AcquireError, Errors.RateLimitExceeded>> => {
-          const request = read(usage, subject)
+        Effect.withFiber((fiber): Effect.Effect<boolean, Exclude<AcquireError, Errors.RateLimitExceeded>> => {
+          const request = read(usage, subject, fiber)
           if (request instanceof Errors.InvalidUsage) return Exit.fail(request)
-          if (request.accounts.length === 0) return Exit.succeed(true)
-          if (lines.ahead(request.accounts) !== undefined) return Exit.succeed(false)
+          if (turns.isAwaited(request)) return Exit.succeed(false)
           const placed = Effect.flatMap(
-            store.reserve({ ...command(request), waits: false }),
+            places.place(request, now(fiber), false),
             (answer): Effect.Effect<boolean, Exclude<AcquireError, Errors.RateLimitExceeded>> => {
-              if (answer._tag === "Hold") {
-                const permit = taken(request, answer, Duration.zero)
-                return Effect.as(
-                  Effect.flatMap(permit, (permit) => settle(permit, permit.usage)),
-                  true
-                )
-              }
-              return answer._tag === "Refused" && answer.reason === "tooLarge"
-                ? Exit.fail(tooLargeRefusal(answer))
-                : Exit.succeed(false)
+              if (answer instanceof Taken) return Effect.as(settle(answer, answer.usage), true)
+              return answer.reason === "tooLarge" ? Exit.fail(tooLargeRefusal(answer)) : Exit.succeed(false)
             }
           )
           return Effect.catchTag(Effect.uninterruptible(placed), "StoreError", (error) =>
@@ -400,12 +322,13 @@ export const make = (
       withPermit,
       settle,
       release,
+      feedback,
       status: (subject = none) =>
-        Effect.suspend((): Effect.Effect<Status, Errors.InvalidUsage | Errors.StoreError> => {
+        Effect.withFiber((fiber): Effect.Effect<Status, Errors.InvalidUsage | Errors.StoreError> => {
           const invalid = checkSubject(subject)
           if (invalid !== undefined) return Exit.fail(invalid)
           return Effect.map(store.status(rules.accountsOf(subject)), ({ quotas }) => ({
-            quotas: timed(quotas),
+            quotas: timed([...quotas, ...paces.status(subject, now(fiber))]),
             waiting: lines.waiting
           }))
         })

@@ -1,11 +1,15 @@
+import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import type { Subject } from "../Subject.ts"
 import * as Usage from "../Usage.ts"
+import { now } from "./answers.ts"
 import type { Reservation } from "./held.ts"
 import * as metrics from "./metrics.ts"
 import type { Permit, Restore } from "./permit.ts"
+import { type Feedback, feedbackOf } from "./signals.ts"
 import { afterwards } from "./took.ts"
 
 /** The services that a guarded call goes through, as far as it needs them. `E` is how they refuse. */
@@ -27,6 +31,7 @@ export interface Services<E> {
       use: (permit: Permit, restore: Restore) => Effect.Effect<A, E2, R>
     ) => Effect.Effect<A, E2 | E, R>
     readonly settle: (permit: Permit, actual: Usage.Input) => Effect.Effect<void, Error>
+    readonly feedback: (feedback: Feedback, subject: Subject, permit: Permit) => Effect.Effect<void, Error>
   }
   readonly retry: {
     readonly retry: <A, E2, R>(
@@ -105,58 +110,69 @@ const outcomeOf = (exit: Exit.Exit<unknown, unknown>, attempts: number) => {
   return attempts === 0 ? "refused" : "failed"
 }
 
-export const wayOf = <E>({ budget, limiter, retry }: Services<E>, spans: boolean): Way<E> => ({
-  reserve: (estimate, { onUnknown, subject }) =>
-    Effect.onError(budget.reserve(estimate, subject, { onUnknown, lease: "renewed" }), () => refused),
-  // Our own limits have said what they do with a call that does not fit: it is not for the retries to ask again.
-  retried: (course, attempt) => retry.retry(attempt, { unless: () => !course.called }),
-  attempt: (course, use) => {
-    const placed = limiter.withPermit(course.place, course.reservation.subject, (permit, restore) => {
-      course.attempts++
-      course.called = true
-      course.waited += Duration.toMillis(permit.waited)
-      return use(permit, restore)
-    })
-    return Effect.suspend(() => {
-      const more = course.uncovered
-      course.called = false
-      if (more === undefined) return placed
-      course.uncovered = undefined
-      return Effect.andThen(budget.extend(course.reservation, more), placed)
-    })
-  },
-  leave: (course, permit, exit, took) => {
-    if (took !== undefined) {
-      course.spent = add(course.spent, took)
-      if (Exit.isFailure(exit)) course.uncovered = add(course.uncovered, took)
-    }
-    return afterwards(limiter.settle(permit, took ?? { requests: course.reservation.estimate.requests }))
-  },
-  extend: (course, more) =>
-    Effect.map(budget.extend(course.reservation, more), () => {
-      course.estimate = Usage.sum(course.estimate, more)
-    }),
-  finish: (course, exit) =>
+export const wayOf = <E>({ budget, limiter, retry }: Services<E>, spans: boolean): Way<E> => {
+  /** What an error says of the provider's limits is for the limiter to know. */
+  const heard = (permit: Permit, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
     Effect.withFiber((fiber) => {
-      const { attempts, estimate, reservation, spent, waited } = course
-      metrics.calls[outcomeOf(exit, attempts)].updateUnsafe(1, fiber.context)
-      if (attempts > 0) metrics.attempts.updateUnsafe(attempts, fiber.context)
-      if (spent !== undefined && spent.tokens > 0) {
-        metrics.estimateRatio.updateUnsafe(estimate.tokens / spent.tokens, fiber.context)
-      }
-      const ended = afterwards(spent === undefined ? budget.release(reservation) : budget.settle(reservation, spent))
-      return spans
-        ? Effect.andThen(
-            ended,
-            Effect.annotateCurrentSpan({
-              "headgate.estimate.tokens": estimate.tokens,
-              "headgate.estimate.cost": estimate.cost,
-              "headgate.actual.tokens": spent?.tokens ?? 0,
-              "headgate.actual.cost": spent?.cost ?? 0,
-              "headgate.attempts": attempts,
-              "headgate.waited": waited
-            })
-          )
-        : ended
+      const error = Cause.findErrorOption(cause)
+      const feedback = Option.isSome(error) ? feedbackOf(error.value, now(fiber)) : undefined
+      return feedback === undefined ? Effect.void : Effect.ignore(limiter.feedback(feedback, permit.subject, permit))
     })
-})
+
+  return {
+    reserve: (estimate, { onUnknown, subject }) =>
+      Effect.onError(budget.reserve(estimate, subject, { onUnknown, lease: "renewed" }), () => refused),
+    // Our own limits have said what they do with a call that does not fit: it is not for the retries to ask again.
+    retried: (course, attempt) => retry.retry(attempt, { unless: () => !course.called }),
+    attempt: (course, use) => {
+      const placed = limiter.withPermit(course.place, course.reservation.subject, (permit, restore) => {
+        course.attempts++
+        course.called = true
+        course.waited += Duration.toMillis(permit.waited)
+        return use(permit, restore)
+      })
+      return Effect.suspend(() => {
+        const more = course.uncovered
+        course.called = false
+        if (more === undefined) return placed
+        course.uncovered = undefined
+        return Effect.andThen(budget.extend(course.reservation, more), placed)
+      })
+    },
+    leave: (course, permit, exit, took) => {
+      if (took !== undefined) {
+        course.spent = add(course.spent, took)
+        if (Exit.isFailure(exit)) course.uncovered = add(course.uncovered, took)
+      }
+      const settled = afterwards(limiter.settle(permit, took ?? { requests: course.reservation.estimate.requests }))
+      return Exit.isSuccess(exit) ? settled : Effect.andThen(heard(permit, exit.cause), settled)
+    },
+    extend: (course, more) =>
+      Effect.map(budget.extend(course.reservation, more), () => {
+        course.estimate = Usage.sum(course.estimate, more)
+      }),
+    finish: (course, exit) =>
+      Effect.withFiber((fiber) => {
+        const { attempts, estimate, reservation, spent, waited } = course
+        metrics.calls[outcomeOf(exit, attempts)].updateUnsafe(1, fiber.context)
+        if (attempts > 0) metrics.attempts.updateUnsafe(attempts, fiber.context)
+        if (spent !== undefined && spent.tokens > 0) {
+          metrics.estimateRatio.updateUnsafe(estimate.tokens / spent.tokens, fiber.context)
+        }
+        const ended = afterwards(spent === undefined ? budget.release(reservation) : budget.settle(reservation, spent))
+        return spans
+          ? Effect.andThen(
+              ended,
+              Effect.annotateCurrentSpan({
+                "headgate.estimate.tokens": estimate.tokens,
+                "headgate.estimate.cost": estimate.cost,
+                "headgate.actual.tokens": spent?.tokens ?? 0,
+                "headgate.actual.cost": spent?.cost ?? 0,
+                "headgate.attempts": attempts,
+                "headgate.waited": waited
+              })
+            )
+          : ended
+      })
+  }
+}

@@ -72,6 +72,7 @@ export const rateLimiter = Config.all({
   burst: setting("RATE_LIMITER_BURST", count),
   onExceeded: setting("RATE_LIMITER_ON_EXCEEDED", Schema.Literals(["delay", "fail"])),
   maxWait: limit("RATE_LIMITER_MAX_WAIT", duration),
+  maxProviderWait: setting("RATE_LIMITER_MAX_PROVIDER_WAIT", duration),
   onStoreError: setting("RATE_LIMITER_ON_STORE_ERROR", onStoreError)
 }).pipe(
   Config.mapEffect((options) => {

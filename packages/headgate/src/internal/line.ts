@@ -3,7 +3,6 @@ import type { Account, Refused } from "./verbs.ts"
 /** Someone who waits. `ticket` is the place in the order of arrival, over all lines. */
 export class Waiter {
   readonly ticket: number
-  readonly accounts: ReadonlyArray<Account>
   line: Line | undefined = undefined
   previous: Waiter | undefined = undefined
   next: Waiter | undefined = undefined
@@ -11,9 +10,8 @@ export class Waiter {
   called = false
   wake: (() => void) | undefined = undefined
 
-  constructor(ticket: number, accounts: ReadonlyArray<Account>) {
+  constructor(ticket: number) {
     this.ticket = ticket
-    this.accounts = accounts
   }
 
   call(): void {
@@ -47,8 +45,8 @@ export class Lines {
   /** How often something was given back. A refusal that was on its way meanwhile may be out of date. */
   returns = 0
 
-  newcomer(accounts: ReadonlyArray<Account>): Waiter {
-    return new Waiter(this.tickets++, accounts)
+  newcomer(): Waiter {
+    return new Waiter(this.tickets++)
   }
 
   /** An account for which somebody waits who came before `waiter`, or before anyone who comes now. */

@@ -1,8 +1,10 @@
+import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type { Quota } from "../Quota.ts"
 import type { Subject } from "../Subject.ts"
 import type { Usage } from "../Usage.ts"
+import type { Entry, Pace } from "./pace.ts"
 import type { Account, Hold } from "./verbs.ts"
 
 /**
@@ -23,6 +25,7 @@ export interface Request {
   readonly usage: Usage
   readonly subject: Subject
   readonly accounts: ReadonlyArray<Account>
+  readonly paces: ReadonlyArray<Pace>
 }
 
 const isConcurrency = ({ unit }: Quota): boolean => unit === "concurrency"
@@ -34,11 +37,13 @@ export class Taken implements Permit {
   readonly waited: Duration.Duration
   readonly hold: Hold | undefined
   readonly accounts: ReadonlyArray<Account>
+  readonly entry: Entry
 
-  constructor(request: Request, hold: Hold | undefined, waited: Duration.Duration) {
+  constructor(request: Request, entry: Entry, hold: Hold | undefined, waited: Duration.Duration) {
     this.usage = request.usage
     this.subject = request.subject
     this.accounts = request.accounts
+    this.entry = entry
     this.hold = hold
     this.waited = waited
   }
@@ -56,3 +61,9 @@ export class Taken implements Permit {
 
 /** Undoes the uninterruptible region that it was given in. */
 export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
+/** The permit of the call that runs: a reply of the provider answers it. */
+export const Current: Context.Reference<Permit | undefined> = Context.Reference<Permit | undefined>(
+  "headgate/RateLimiter/Permit",
+  { defaultValue: () => undefined }
+)

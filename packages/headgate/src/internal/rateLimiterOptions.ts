@@ -46,6 +46,11 @@ export interface Options extends Limits {
   /** The longest wait; what would take longer fails with `RateLimitExceeded`. Default: no longest. */
   readonly maxWait?: Duration.Input | undefined
   /**
+   * The longest wait that the provider's word may ask for. What it holds back longer (its quota of the day is gone, say)
+   * fails at once with `RateLimitExceeded` of the quota `"provider"`. Default 5 minutes.
+   */
+  readonly maxProviderWait?: Duration.Input | undefined
+  /**
    * How long a call counts as under way if nobody says that it is over. `guard`, `withLimit` and `withPermit` renew its
    * place in `concurrency` as long as it goes on; one taken by `acquire` is given up after this. Default 10 minutes.
    */

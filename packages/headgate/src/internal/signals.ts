@@ -6,8 +6,12 @@ import { membersOf } from "./structuredFields.ts"
 import { decimalOf, resetText } from "./waits.ts"
 
 /**
- * What a provider says is left of one of its limits. `remaining` is what may still go in until it is full again, after
- * `resetAfter`.
+ * What a provider says is left of one of its limits.
+ *
+ * - `remaining`: what may still go in until it is full again, after `resetAfter`.
+ * - `limit`: how much there is when it is full.
+ * - `recovers`: whether what is missing comes back evenly until then, as in the buckets of OpenAI and Anthropic
+ *   (`"gradually"`, for which `limit` must be known), or all at once (`"atReset"`, the default).
  *
  * @category models
  * @since 0.1.0
@@ -17,10 +21,42 @@ export interface FeedbackLimit {
   readonly remaining: number
   readonly limit?: number | undefined
   readonly resetAfter: Duration.Input
+  readonly recovers?: "gradually" | "atReset" | undefined
 }
 
 /**
  * What a provider says of its limits in a reply: what is left of each, and how long to stay away altogether.
+ *
+ * **Details**
+ *
+ * A rate limiter that is told of it lets no more through than that, beside its own limits, in this process:
+ *
+ * - Of what remains, all is taken off that was let through since the call that this answers, which the provider may not
+ *   have counted yet. Where that call is not known, all that is under way.
+ * - What comes back gradually does so at the rate that is certain, and all of it is there at the reset. What comes back at
+ *   a reset is not used before; after it, a whole `limit` may be, until there is news.
+ * - Later word takes the place of earlier word on the same unit, whether it is more or less. A reply that comes late, after
+ *   one to a later call, is no news.
+ * - `retryAfter` holds everything back until then. It is not shortened but by a later `retryAfter` of zero.
+ *
+ * **Example** (After a reply)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { RateLimiter } from "headgate"
+ *
+ * const program = Effect.gen(function*() {
+ *   const limiter = yield* RateLimiter.RateLimiter
+ *   const feedback = { limits: [{ unit: "requests", remaining: 0, resetAfter: "2 seconds" }] } as const
+ *   yield* limiter.feedback(feedback, { model: "gpt-5.6" })
+ *   return yield* limiter.acquire({}, { model: "gpt-5.6" })
+ * }).pipe(
+ *   Effect.catchTag("RateLimitExceeded", (error) => Effect.succeed(error.quota)),
+ *   Effect.provide(RateLimiter.layerMemory({ onExceeded: "fail" }))
+ * )
+ *
+ * await Effect.runPromise(program) // => "provider"
+ * ```
  *
  * @category models
  * @since 0.1.0
@@ -80,11 +116,17 @@ const limitOf = (
   unit: FeedbackLimit["unit"] | undefined,
   remaining: number | undefined,
   limit: number | undefined,
-  resetMillis: number | undefined
-): ReadonlyArray<FeedbackLimit> =>
-  unit === undefined || remaining === undefined || resetMillis === undefined || limit === 0
-    ? []
-    : [{ unit, remaining, ...(limit === undefined ? undefined : { limit }), resetAfter: span(resetMillis) }]
+  resetMillis: number | undefined,
+  isBucket = false
+): ReadonlyArray<FeedbackLimit> => {
+  if (unit === undefined || remaining === undefined || resetMillis === undefined || limit === 0) return []
+  const resetAfter = span(resetMillis)
+  if (limit === undefined) return [{ unit, remaining, resetAfter }]
+  return [{ unit, remaining, limit, resetAfter, ...(isBucket ? { recovers: "gradually" } : undefined) }]
+}
+
+/** How OpenAI, Anthropic and those who follow them name what is a bucket; a window says which, or has no name. */
+const isBucketName = (name: string): boolean => /^(\w+-)?(requests|tokens)$/.test(name)
 
 const named = /^((?:x-|anthropic-)?ratelimit-)(?:(limit|remaining|reset)(?:-(.+))?|(.+)-(limit|remaining|reset))$/
 
@@ -95,7 +137,7 @@ const prefixed = (headers: ReadonlyMap<string, string>, now: number): ReadonlyAr
     const [, prefix = "", before, after, whole, behind] = named.exec(header) ?? []
     const part = (before ?? behind) as "limit" | "remaining" | "reset" | undefined
     if (part === undefined) continue
-    const name = after ?? whole ?? "requests"
+    const name = after ?? whole ?? ""
     const key = prefix + name
     const parts = found.get(key) ?? { name }
     parts[part] = value
@@ -103,11 +145,12 @@ const prefixed = (headers: ReadonlyMap<string, string>, now: number): ReadonlyAr
   }
   return [...found.values()].flatMap(({ limit, name, remaining, reset }) =>
     limitOf(
-      unitOf(name),
+      name === "" ? "requests" : unitOf(name),
       countOf(remaining),
       // An early draft has the policies behind the limit: `100, 100;w=60`.
       countOf(limit?.replace(/,.*$/, "")),
-      reset === undefined ? undefined : resetText(reset, now)
+      reset === undefined ? undefined : resetText(reset, now),
+      isBucketName(name)
     )
   )
 }

@@ -149,6 +149,34 @@ describe("feedbackOf", () => {
     assert.deepStrictEqual(said(new HttpClientError.HttpClientError({ reason })), { limits })
   })
 
+  it.each<readonly [string, Record<string, string>, "gradually" | undefined]>([
+    ["OpenAI and Groq", lines({ limit: "9", remaining: "5", reset: "1s" }), "gradually"],
+    ["OpenAI, without the limit", lines({ remaining: "5", reset: "1s" }), undefined],
+    [
+      "Anthropic",
+      {
+        "anthropic-ratelimit-input-tokens-limit": "9",
+        "anthropic-ratelimit-input-tokens-remaining": "5",
+        "anthropic-ratelimit-input-tokens-reset": "2026-11-24T10:00:01Z"
+      },
+      "gradually"
+    ],
+    [
+      "Cerebras, whose windows have names",
+      {
+        "x-ratelimit-remaining-tokens-minute": "5",
+        "x-ratelimit-limit-tokens-minute": "9",
+        "x-ratelimit-reset-tokens-minute": "11"
+      },
+      undefined
+    ],
+    ["OpenRouter", { "x-ratelimit-limit": "9", "x-ratelimit-remaining": "5", "x-ratelimit-reset": "45" }, undefined],
+    ["the RateLimit field", { ratelimit: '"a";r=5;t=30', "ratelimit-policy": '"a";q=9;w=60' }, undefined]
+  ])("knows how the limits of %s come back", (_, headers, recovers) => {
+    const { limits } = feedbackOf({ headers }, now) ?? {}
+    assert.deepStrictEqual([limits?.length, limits?.[0]?.remaining, limits?.[0]?.recovers], [1, 5, recovers])
+  })
+
   it("reads what an AiError keeps of the reply", () => {
     const headers = {
       "retry-after-ms": "1500",

@@ -1,0 +1,318 @@
+import * as Quota from "../Quota.ts"
+import type { Subject } from "../Subject.ts"
+import * as Usage from "../Usage.ts"
+import * as Window from "../Window.ts"
+import { subjectOf } from "./alerts.ts"
+import { type Level, levelOf, type Said } from "./level.ts"
+import type { Account, Plan, QuotaStatus, Refused } from "./verbs.ts"
+
+/** What a provider says in a reply, checked: whole numbers, times in milliseconds. */
+export interface Word {
+  readonly limits: ReadonlyArray<Said>
+  readonly retryAfter: number | undefined
+}
+
+/** That a call was let through, for one of its paces: as which one, and what had been let through by then. */
+interface Ticket {
+  readonly pace: Pace
+  readonly order: number
+  readonly passed: Usage.Usage
+}
+
+/** A call on its way past its paces. */
+export class Entry {
+  readonly paces: ReadonlyArray<Pace>
+  readonly at: number
+  /** The levels it was counted on. */
+  readonly levels: Array<Level> = []
+  usage: Usage.Usage
+  tickets: ReadonlyArray<Ticket> = []
+  private over = false
+
+  constructor(paces: ReadonlyArray<Pace>, usage: Usage.Usage, at: number) {
+    this.paces = paces
+    this.usage = usage
+    this.at = at
+    for (const pace of paces) pace.expect(this)
+  }
+
+  /** It goes. */
+  confirm(): void {
+    this.tickets = this.paces.map((pace) => pace.pass(this))
+  }
+
+  /** It does not go, or was given back as if it had not gone. */
+  cancel(now: number): void {
+    if (this.over) return
+    for (const pace of this.paces) pace.forget(this)
+    for (const level of this.levels) level.refund(this.usage, this.at, now)
+    this.end()
+  }
+
+  /** It took so much more than it was to take. */
+  exceed(more: Usage.Usage, now: number): void {
+    if (this.over || more.requests + more.tokens + more.inputTokens + more.outputTokens === 0) return
+    this.usage = Usage.sum(this.usage, more)
+    for (const { pace } of this.tickets) pace.exceed(more, now)
+  }
+
+  end(): void {
+    if (this.over) return
+    this.over = true
+    for (const { pace } of this.tickets) pace.end(this.usage)
+  }
+}
+
+const closed = Quota.make({ name: "provider", unit: "requests", limit: 0, window: Window.lifetime })
+
+/**
+ * What a provider lets the calls of one model do, or of everyone, by its own word. Replies come late and out of order, so
+ * a word is held against all that was let through since the call that it answers: the provider may not have counted it.
+ */
+export class Pace {
+  readonly account: Account
+  private levels: ReadonlyArray<Level> = []
+  /** Which call the levels answer, by the order in which calls were let through. */
+  private answers = -1
+  private closedUntil = -Infinity
+  private closedBy = -1
+  private readonly pending = new Set<Entry>()
+  /** How many calls were let through, and what they were to take. Neither ever falls. */
+  private calls = 0
+  private passed = Usage.zero
+  /** The part of it that is not over. */
+  private underWay = Usage.zero
+
+  constructor(account: Account) {
+    this.account = account
+  }
+
+  advance(now: number): void {
+    if (this.levels.length > 0) this.levels = this.levels.flatMap((level) => level.at(now) ?? [])
+  }
+
+  /** Whether it has nothing to say. */
+  isIdle(now: number): boolean {
+    this.advance(now)
+    return this.levels.length === 0 && this.closedUntil <= now
+  }
+
+  /** What holds a usage back longest, if anything does. */
+  refusal(usage: Usage.Usage, now: number): Refused | undefined {
+    this.advance(now)
+    let opensAt = this.closedUntil
+    let longest: Level | undefined
+    for (const level of this.levels) {
+      const at = level.opensAt(usage, now)
+      if (at <= opensAt) continue
+      opensAt = at
+      longest = level
+    }
+    if (opensAt <= now) return undefined
+    return {
+      _tag: "Refused",
+      reason: "exceeded",
+      account: this.account,
+      quota: longest?.quota ?? closed,
+      capacity: longest?.capacity ?? 0,
+      used: longest?.used ?? 0,
+      held: 0,
+      requested: longest?.amountOf(usage) ?? usage.requests,
+      retryAfter: opensAt - now,
+      until: 0,
+      alerts: []
+    }
+  }
+
+  expect(entry: Entry): void {
+    this.pending.add(entry)
+    for (const level of this.levels) this.count(level, entry, entry.at)
+  }
+
+  pass(entry: Entry): Ticket {
+    this.pending.delete(entry)
+    this.passed = Usage.sum(this.passed, entry.usage)
+    this.underWay = Usage.sum(this.underWay, entry.usage)
+    return { pace: this, order: this.calls++, passed: this.passed }
+  }
+
+  forget(entry: Entry): void {
+    this.pending.delete(entry)
+  }
+
+  exceed(more: Usage.Usage, now: number): void {
+    this.advance(now)
+    this.passed = Usage.sum(this.passed, more)
+    this.underWay = Usage.sum(this.underWay, more)
+    for (const level of this.levels) level.book(more, now)
+  }
+
+  end(usage: Usage.Usage): void {
+    this.underWay = Usage.excess(this.underWay, usage)
+  }
+
+  /** Takes the provider at its word, unless it has been given one on a later call. */
+  tell({ limits, retryAfter }: Word, answered: Ticket | undefined, now: number): void {
+    const order = answered?.order ?? this.calls
+    if (retryAfter === 0 && order >= this.closedBy) this.closedUntil = -Infinity
+    else if (retryAfter !== undefined) {
+      this.closedUntil = Math.max(this.closedUntil, now + retryAfter)
+      this.closedBy = Math.max(this.closedBy, order)
+    }
+    if (limits.length === 0 || order < this.answers) return
+    this.advance(now)
+    this.answers = order
+    const since = answered === undefined ? this.underWay : Usage.excess(this.passed, answered.passed)
+    const made = limits.flatMap((said) => {
+      const level = levelOf(said, this.levels, now)
+      if (level === undefined) return []
+      level.book(since, now)
+      for (const entry of this.pending) this.count(level, entry, now)
+      return level
+    })
+    this.levels = [...this.levels.filter(({ quota }) => !limits.some(({ unit }) => unit === quota.unit)), ...made]
+  }
+
+  private count(level: Level, entry: Entry, now: number): void {
+    level.book(entry.usage, now)
+    entry.levels.push(level)
+  }
+
+  status(now: number): ReadonlyArray<QuotaStatus> {
+    this.advance(now)
+    const subject = subjectOf(this.account)
+    const of = ({ name, unit }: Quota.Quota, limit: number, used: number, resetsAt: number): QuotaStatus => ({
+      name,
+      unit,
+      limit,
+      used,
+      held: 0,
+      remaining: Math.max(0, limit - used),
+      utilization: limit === 0 ? 0 : used / limit,
+      resetAfter: resetsAt - now,
+      subject
+    })
+    const levels = this.levels.map((level) => of(level.quota, level.capacity, level.used, level.resetsAt(now)))
+    return this.closedUntil > now ? [...levels, of(closed, 0, 0, this.closedUntil)] : levels
+  }
+}
+
+const planOf = (id: string, dimension: string | undefined): Plan => ({
+  id,
+  dimension,
+  quotas: [closed],
+  throttle: 0,
+  alerts: "thresholds"
+})
+
+/**
+ * The paces of a rate limiter: one of everyone, one per model. Those of idle models are forgotten, as accounts are, in two
+ * generations.
+ */
+export class Paces {
+  private readonly everyone: Pace
+  private readonly plan: Plan
+  private readonly memory: number
+  private young = new Map<string, Pace>()
+  private old = new Map<string, Pace>()
+  private turnsAt = Infinity
+  private last = -Infinity
+
+  constructor(name: string, memory: number) {
+    this.everyone = new Pace({ plan: planOf(`${name}/provider`, undefined), value: "" })
+    this.plan = planOf(`${name}/provider:model`, "model")
+    this.memory = memory
+  }
+
+  /** Number of models in memory. */
+  get size(): number {
+    return this.young.size + this.old.size
+  }
+
+  /** The paces that concern a subject. */
+  of(subject: Subject, clock: number): ReadonlyArray<Pace> {
+    const own = this.own(subject, clock)
+    return own === this.everyone ? [own] : [this.everyone, own]
+  }
+
+  /** Whether the provider's word is what refused. */
+  refused({ account }: Refused): boolean {
+    return account.plan === this.plan || account.plan === this.everyone.account.plan
+  }
+
+  /** What holds a usage back longest, if anything does. */
+  refusal(paces: ReadonlyArray<Pace>, usage: Usage.Usage, clock: number): Refused | undefined {
+    const now = this.at(clock)
+    let longest: Refused | undefined
+    for (const pace of paces) {
+      const refused = pace.refusal(usage, now)
+      if (refused !== undefined && refused.retryAfter > (longest?.retryAfter ?? 0)) longest = refused
+    }
+    return longest
+  }
+
+  /** Counts a call that is about to go, or says until when it may not. */
+  enter(paces: ReadonlyArray<Pace>, usage: Usage.Usage, clock: number): Entry | Refused {
+    return this.refusal(paces, usage, clock) ?? new Entry(paces, usage, this.at(clock))
+  }
+
+  /** Takes the provider at its word on the subject's model, or on everyone, given in answer to a call if that is known. */
+  tell(word: Word, subject: Subject, answered: Entry | undefined, clock: number): Account {
+    const pace = this.own(subject, clock)
+    pace.tell(
+      word,
+      answered?.tickets.find((ticket) => ticket.pace === pace),
+      this.at(clock)
+    )
+    return pace.account
+  }
+
+  /** A call is over, and took this. */
+  settle(entry: Entry, actual: Usage.Usage, clock: number): void {
+    entry.exceed(Usage.excess(actual, entry.usage), this.at(clock))
+    entry.end()
+  }
+
+  status(subject: Subject, clock: number): ReadonlyArray<QuotaStatus> {
+    return this.of(subject, clock).flatMap((pace) => pace.status(this.at(clock)))
+  }
+
+  private own(subject: Subject, clock: number): Pace {
+    const model = Object.hasOwn(subject, "model") ? subject.model : undefined
+    if (model === undefined) return this.everyone
+    const now = this.at(clock)
+    if (this.size === 0) this.turnsAt = now + this.memory
+    if (now >= this.turnsAt) this.turn(now)
+    let pace = this.young.get(model)
+    if (pace === undefined) {
+      pace = this.old.get(model) ?? new Pace({ plan: this.plan, value: model })
+      this.old.delete(model)
+      this.young.set(model, pace)
+    }
+    return pace
+  }
+
+  private turn(now: number): void {
+    const idle = now >= this.turnsAt + this.memory
+    const kept = [...this.old, ...(idle ? this.young : [])].filter(([_, pace]) => !pace.isIdle(now))
+    this.old = new Map(idle ? kept : [...this.young, ...kept])
+    this.young = new Map()
+    this.turnsAt = now + this.memory
+  }
+
+  /** Time never runs backwards. */
+  at(clock: number): number {
+    return (this.last = Math.max(this.last, Math.floor(clock)))
+  }
+}
+
+const known = new WeakMap<object, Map<string, Paces>>()
+
+/** The paces of all rate limiters of one name on one store. */
+export const pacesOf = (store: object, name: string, memory: number): Paces => {
+  let named = known.get(store)
+  if (named === undefined) known.set(store, (named = new Map()))
+  let paces = named.get(name)
+  if (paces === undefined) named.set(name, (paces = new Paces(name, memory)))
+  return paces
+}
