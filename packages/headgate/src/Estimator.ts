@@ -12,6 +12,7 @@ import { bytesOf, type Request, type Size, sizeOf } from "./internal/estimate.ts
 import { isCount, wholeNumber } from "./internal/input.ts"
 import { oneOf } from "./internal/plans.ts"
 import { Seen } from "./internal/seen.ts"
+import { utf8Bytes } from "./internal/textSize.ts"
 import * as tokenizer from "./internal/tokenizer.ts"
 import type { ModelUsage } from "./ModelUsage.ts"
 
@@ -53,6 +54,8 @@ export class Estimator extends Context.Service<
   {
     /** The most that a call will take. */
     readonly estimate: (request: Request) => Effect.Effect<ModelUsage, InvalidUsage>
+    /** Counts a text that comes bit by bit: each bit gives the most tokens that all so far can be. */
+    readonly meter: (model: string) => Effect.Effect<(text: string) => number>
     /** Learns what a call took that was estimated from this request. */
     readonly observe: (request: Request, actual: ModelUsage) => Effect.Effect<void>
   }
@@ -107,11 +110,11 @@ export const make = (options: Options = {}): Effect.Effect<Service> => {
   return Effect.map(input === "tokenizer" ? counters : Effect.succeed(undefined), (counterOf): Service => {
     const learned = new Map<string, Learned>()
 
-    const textTokens = (model: string, bytes: number): number => {
-      const isKnown = input !== "bytes" && bytes >= leastBytes
-      const ratio = isKnown ? learned.get(model)?.tokensPerByte.quantile(share) : undefined
-      return Math.ceil(bytes * Math.min(ratio ?? 1, mostPerByte))
-    }
+    const tokensPerByte = (model: string): number =>
+      input === "bytes" ? 1 : Math.min(learned.get(model)?.tokensPerByte.quantile(share) ?? 1, mostPerByte)
+
+    const textTokens = (model: string, bytes: number): number =>
+      bytes < leastBytes ? bytes : Math.ceil(bytes * tokensPerByte(model))
 
     const outputTokens = ({ maxOutputTokens = most, model, outputs = 1 }: Request): number => {
       const usual = output === "learned" ? learned.get(model)?.outputTokens.quantile(share) : undefined
@@ -152,10 +155,23 @@ export const make = (options: Options = {}): Effect.Effect<Service> => {
             inputTokens: tokens + tokensAround(size),
             outputTokens: outputTokens(request)
           })
-          const count = counterOf?.(request.model)
-          return count === undefined
+          const counter = counterOf?.(request.model)
+          return counter === undefined
             ? Exit.succeed(usageOf(textTokens(request.model, bytesOf(size))))
-            : Effect.map(count(size.texts), (tokens) => usageOf(tokens + size.bytes))
+            : Effect.map(
+                Effect.flatMap(counter, (count) => tokenizer.countAll(count, size.texts)),
+                (tokens) => usageOf(tokens + size.bytes)
+              )
+        }),
+      meter: (model) =>
+        Effect.suspend(() => {
+          const counter = counterOf?.(model)
+          let sum = 0
+          if (counter !== undefined) {
+            return Effect.map(counter, (count) => (text: string) => (sum += tokenizer.countNow(count, text)))
+          }
+          const ratio = tokensPerByte(model)
+          return Effect.succeed((text: string) => Math.ceil((sum += utf8Bytes(text)) * ratio))
         }),
       observe: (request, actual) =>
         input === "bytes" && output === "max" ? Effect.void : Effect.sync(() => learn(request, actual))

@@ -10,23 +10,21 @@
  *
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
 import type * as Alerts from "./Alerts.ts"
 import type * as Budget from "./Budget.ts"
 import type { InvalidUsage, UnpricedModel } from "./Errors.ts"
 import * as Estimator from "./Estimator.ts"
 import * as Guard from "./Guard.ts"
+import type { Listening } from "./internal/heard.ts"
 import * as metrics from "./internal/metrics.ts"
-import { usageOf } from "./internal/providerError.ts"
-import { toModelUsage } from "./internal/vendorUsage.ts"
+import { pricedEnd, pricedMost, type Till } from "./internal/modelCall.ts"
+import { planOf, pricedStream } from "./internal/modelStream.ts"
 import type { ModelUsage } from "./ModelUsage.ts"
-import type * as Money from "./Money.ts"
 import * as Price from "./Price.ts"
 import type * as RateLimiter from "./RateLimiter.ts"
 import type * as Retry from "./Retry.ts"
@@ -47,9 +45,29 @@ import type * as Usage from "./Usage.ts"
  * @category models
  * @since 0.1.0
  */
-export interface Call<in A = unknown, in E = unknown> extends Estimator.Request {
-  readonly provider?: string | undefined
+export interface Call<in A = unknown, in E = unknown> extends Common<E> {
   readonly usage: (result: A) => ModelUsage | undefined
+}
+
+/**
+ * A streamed call of a model to be guarded.
+ *
+ * - `delivered`: what an element brings of the answer, as text or in tokens. Asked once for each.
+ * - `usage`: what an element says the whole call took. It is given what an earlier one said, as `ModelUsage.fromReply`
+ *   takes it. The last answer wins, and what is delivered after it is added.
+ * - `chunk`: how many tokens of output are held ahead. Default 256.
+ * - The others are as in `Call`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface StreamCall<in A = unknown, in E = unknown> extends Common<E>, Listening<A> {
+  readonly chunk?: number | undefined
+}
+
+/** What is said of a call and of a streamed call. */
+interface Common<in E> extends Estimator.Request {
+  readonly provider?: string | undefined
   readonly usageOnError?: ((error: E) => ModelUsage | undefined) | undefined
   readonly subject?: Subject | undefined
   readonly onUnknown?: "charge" | "release" | undefined
@@ -74,6 +92,11 @@ export class ModelGuard extends Context.Service<
   {
     /** Runs an effect as a guarded call of a model. */
     readonly run: <A, E, R>(self: Effect.Effect<A, E, R>, call: Call<A, E>) => Effect.Effect<A, E | ModelGuardError, R>
+    /** Runs a stream as a guarded call of a model. */
+    readonly stream: <A, E, R>(
+      self: Stream.Stream<A, E, R>,
+      call: StreamCall<A, E>
+    ) => Stream.Stream<A, E | ModelGuardError, R>
   }
 >()("headgate/ModelGuard") {}
 
@@ -97,13 +120,6 @@ export interface Options extends Guard.Options, Price.Options {
   readonly estimator?: Estimator.Options | undefined
 }
 
-const toUsage = ({ cachedInputTokens, inputTokens, outputTokens }: ModelUsage, cost: Money.Money): Usage.Input => ({
-  inputTokens,
-  outputTokens,
-  cachedInputTokens,
-  cost
-})
-
 /**
  * Makes the service of the three services it puts in order.
  *
@@ -116,53 +132,51 @@ export const make: Effect.Effect<Service, never, Guard.Guard | Price.Price | Est
     const price = yield* Price.Price
     const estimator = yield* Estimator.Estimator
 
-    /** The most that a call takes. All its input may be written to a cache, which can cost more than reading it. */
-    const estimateOf = (call: Call<never, never>): Effect.Effect<Usage.Input, InvalidUsage | UnpricedModel> =>
-      Effect.flatMap(estimator.estimate(call), (most) =>
-        Effect.zipWith(
-          price.cost(call.model, most, call),
-          price.cost(call.model, { ...most, cacheWriteTokens: most.inputTokens }, call),
-          (plain, written) => toUsage(most, plain > written ? plain : written)
-        )
-      ).pipe(Effect.tapError(refused))
-
-    /** What an attempt took that ended so, priced; `undefined` where only the guard knows what to make of its end. */
-    const tookOf = <A, E>(
-      exit: Exit.Exit<A, E>,
-      call: Call<A, E>,
-      estimate: Usage.Input
-    ): Effect.Effect<Usage.Input | undefined> =>
-      Effect.catchCause(
-        Effect.suspend(() => {
-          const said = saidOf(exit, call)
-          if (said === undefined || said === "estimate") return Effect.succeed(said && estimate)
-          return Effect.flatMap(price.cost(call.model, said, call), (cost) =>
-            Effect.as(estimator.observe(call, said), toUsage(said, cost))
-          )
-        }),
-        (cause) =>
-          Effect.as(Effect.logWarning("Charged the estimate instead of an invalid actual usage", cause), estimate)
-      )
+    const tillOf = (call: Common<never>): Till => ({
+      cost: (usage) => price.cost(call.model, usage, call),
+      observe: (usage) => estimator.observe(call, usage)
+    })
 
     return {
-      run: (self, call) =>
-        Effect.flatMap(estimateOf(call), (estimate) => {
-          let took: Usage.Input | undefined
-          return guard.guard(
-            Effect.onExit(self, (exit) =>
-              Effect.map(tookOf(exit, call, estimate), (usage) => {
-                took = usage
-              })
-            ),
-            {
-              estimate,
-              actual: () => took ?? estimate,
-              actualOnError: () => took,
+      run: (self, call) => {
+        const till = tillOf(call)
+        return Effect.flatMap(
+          Effect.flatMap(estimator.estimate(call), (most) => pricedMost(till, most)).pipe(Effect.tapError(refused)),
+          (estimate) => {
+            let took: Usage.Input | undefined
+            return guard.guard(
+              Effect.onExit(self, (exit) =>
+                Effect.map(pricedEnd(till, exit, call, estimate), (usage) => {
+                  took = usage
+                })
+              ),
+              {
+                estimate,
+                actual: () => took ?? estimate,
+                actualOnError: () => took,
+                subject: { model: call.model, ...call.subject },
+                onUnknown: call.onUnknown
+              }
+            )
+          }
+        )
+      },
+      stream: (self, call) => {
+        const till = tillOf(call)
+        const plan = Effect.flatMap(estimator.estimate(call), (most) => planOf(till, most, call.chunk ?? 256))
+        return Stream.unwrap(
+          Effect.map(Effect.tapError(plan, refused), (plan) => {
+            const { elements, ...reading } = pricedStream(self, call, till, plan, estimator.meter(call.model))
+            const guarded = guard.guardStream(elements, {
+              ...plan,
+              ...reading,
               subject: { model: call.model, ...call.subject },
               onUnknown: call.onUnknown
-            }
-          )
-        })
+            })
+            return Stream.map(guarded, ({ element }) => element)
+          })
+        )
+      }
     }
   }
 )
@@ -173,18 +187,6 @@ const refused = ({ _tag }: InvalidUsage | UnpricedModel): Effect.Effect<void> =>
     if (_tag === "UnpricedModel") metrics.refusals.UnpricedModel.updateUnsafe(1, fiber.context)
     return Effect.void
   })
-
-const saidOf = <A, E>(exit: Exit.Exit<A, E>, call: Call<A, E>): ModelUsage | "estimate" | undefined => {
-  if (Exit.isSuccess(exit)) return call.usage(exit.value) ?? "estimate"
-  const error = Cause.findErrorOption(exit.cause)
-  if (Option.isNone(error)) return undefined
-  const said = call.usageOnError?.(error.value)
-  if (said !== undefined) return said
-  const found = usageOf(error.value)
-  if (found === undefined || found === "invalid") return undefined
-  // An error that says a part of it has no price.
-  return toModelUsage(found) ?? (found.cost === undefined ? "estimate" : undefined)
-}
 
 /**
  * A model guard over services that are there already.
@@ -271,4 +273,70 @@ export const run: {
   2,
   <A, E, R>(self: Effect.Effect<A, E, R>, call: Call<A, E>): Effect.Effect<A, E | ModelGuardError, R | ModelGuard> =>
     Effect.flatMap(ModelGuard, (service) => service.run(self, call))
+)
+
+/**
+ * Runs a stream as a guarded call of a model: reserves its input and a chunk of output at their price, holds another
+ * chunk whenever that is used up, and settles what the stream says it took, however it ends. See `guardStream`.
+ *
+ * **Details**
+ *
+ * - A stream that breaks off settles its input and what it delivered, or what it said if that is more; one that comes to
+ *   its end without saying what it took, the same.
+ * - Text is counted as the input is, see `Estimator.Options`, and never as more than `maxOutputTokens`.
+ *
+ * **Example** (A guarded stream of a model)
+ *
+ * ```ts
+ * import { Effect, Stream } from "effect"
+ * import { Budget, ModelGuard, ModelUsage, Money } from "headgate"
+ *
+ * interface Part {
+ *   readonly text: string
+ *   readonly usage?: { readonly prompt_tokens: number; readonly completion_tokens: number }
+ * }
+ *
+ * const parts: Stream.Stream<Part> = Stream.make(
+ *   { text: "About " },
+ *   { text: "3,700 m." },
+ *   { text: "", usage: { prompt_tokens: 12, completion_tokens: 8 } }
+ * )
+ *
+ * const program = parts.pipe(
+ *   ModelGuard.stream({
+ *     model: "my-model",
+ *     input: "How deep is the sea?",
+ *     maxOutputTokens: 100,
+ *     delivered: (part: Part) => part.text,
+ *     usage: ModelUsage.fromReply
+ *   }),
+ *   Stream.runDrain,
+ *   Effect.andThen(Budget.Budget.use((budget) => budget.status())),
+ *   Effect.map((status) => Money.format(status.costUsedDay)),
+ *   Effect.provide(
+ *     ModelGuard.layerMemory({ budget: Budget.defaults, prices: { "my-model": { input: "$3/M", output: "$15/M" } } })
+ *   )
+ * )
+ *
+ * await Effect.runPromise(program) // => "$0.000156"
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const stream: {
+  <A, E>(
+    call: StreamCall<A, E> & { readonly usageOnError: (error: E) => ModelUsage | undefined }
+  ): <R>(self: Stream.Stream<A, E, R>) => Stream.Stream<A, E | ModelGuardError, R | ModelGuard>
+  <A>(
+    call: StreamCall<A>
+  ): <E, R>(self: Stream.Stream<A, E, R>) => Stream.Stream<A, E | ModelGuardError, R | ModelGuard>
+  <A, E, R>(self: Stream.Stream<A, E, R>, call: StreamCall<A, E>): Stream.Stream<A, E | ModelGuardError, R | ModelGuard>
+} = dual(
+  2,
+  <A, E, R>(
+    self: Stream.Stream<A, E, R>,
+    call: StreamCall<A, E>
+  ): Stream.Stream<A, E | ModelGuardError, R | ModelGuard> =>
+    Stream.unwrap(Effect.map(ModelGuard, (service) => service.stream(self, call)))
 )

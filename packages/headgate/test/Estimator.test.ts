@@ -142,6 +142,33 @@ describe("an estimate of the output", () => {
   )
 })
 
+describe("a meter", () => {
+  const meter = (model: string) => Estimator.Estimator.use((estimator) => estimator.meter(model))
+
+  it.effect("counts a text bit by bit, by its bytes until more is known", () =>
+    Effect.gen(function* () {
+      const tokensOf = yield* meter("m")
+      assert.deepStrictEqual(["four", "", "né本"].map(tokensOf), [4, 4, 10])
+      // Another one begins anew.
+      assert.strictEqual((yield* meter("m"))("four"), 4)
+      yield* observe(request, { inputTokens: bytes / 4 + around, outputTokens: 1 }, 100)
+      const learned = yield* meter("m")
+      for (let bit = 1; bit <= 1000; bit++) {
+        const tokens = learned("word")
+        assert.isAtLeast(tokens, bit)
+        assert.isAtMost(tokens, bit * 1.06 + 1)
+      }
+    }).pipe(Effect.provide(Estimator.layer()))
+  )
+
+  it.effect("counts bytes where it is told to", () =>
+    Effect.gen(function* () {
+      yield* observe(request, { inputTokens: bytes / 4 + around, outputTokens: 1 }, 100)
+      assert.strictEqual((yield* meter("m"))(text), bytes)
+    }).pipe(Effect.provide(Estimator.layer({ input: "bytes", output: "learned" })))
+  )
+})
+
 describe("a request that is none", () => {
   const wrong: ReadonlyArray<readonly [field: string, request: Partial<Estimator.Request>]> = [
     ["maxOutputTokens", { maxOutputTokens: NaN }],

@@ -123,6 +123,22 @@ describe("the tokenizer", () => {
     }).pipe(Effect.provide(counting))
   )
 
+  it.effect("counts a text that comes bit by bit", () =>
+    Effect.gen(function* () {
+      const estimator = yield* Estimator.Estimator
+      const [modern, older, other] = [
+        yield* estimator.meter("gpt-5"),
+        yield* estimator.meter("gpt-4"),
+        yield* estimator.meter("claude-sonnet-4-5")
+      ]
+      assert.deepStrictEqual(["hello", " world", ""].map(modern), [1, 2, 2])
+      assert.deepStrictEqual(["hello", " world"].map(older), [1, 2])
+      assert.deepStrictEqual(["hello", " world"].map(other), [5, 11])
+      // A bit that is no bit is counted by its bytes: nobody can run meanwhile.
+      assert.strictEqual(modern("a".repeat(100_000)), 100_002)
+    }).pipe(Effect.provide(counting))
+  )
+
   it.effect("leaves models of others to what is learned", () =>
     Effect.gen(function* () {
       assert.strictEqual(yield* tokensOf("hello world", "claude-sonnet-4-5"), 11)

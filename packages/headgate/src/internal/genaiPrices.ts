@@ -1,7 +1,7 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Money from "../Money.ts"
-import { completeRates, free, type Rates, type Tiers } from "./rates.ts"
+import { free, type Rates, tier, type Tiers } from "./rates.ts"
 
 type Value =
   | number
@@ -125,22 +125,16 @@ const tiersOf = (prices: Prices): Tiers | undefined => {
   const starts = Object.values(prices).flatMap((value) =>
     typeof value === "object" ? value.tiers.map(({ start }) => start) : []
   )
+  const rateOf = ([name, key]: (typeof entries)[number], above: number) => {
+    const value = prices[key]
+    if (value === undefined) return []
+    const nanos = Money.usd(typeof value === "number" ? value : priceAbove(value, above))
+    // Nano-dollars per thousand are pico-dollars per one, and a thousand times those of a million.
+    return [[name, name === "request" ? nanos : Math.ceil(nanos / 1000)] as const]
+  }
   return [...new Set([-1, ...starts])]
     .toSorted((a, b) => b - a)
-    .map((above) => ({
-      above,
-      rates: completeRates(
-        Object.fromEntries(
-          entries.flatMap(([name, key]) => {
-            const value = prices[key]
-            if (value === undefined) return []
-            const nanos = Money.usd(typeof value === "number" ? value : priceAbove(value, above))
-            // Nano-dollars per thousand requests are pico-dollars per request, per million tokens a thousand times those per token.
-            return [[name, name === "request" ? nanos : Math.ceil(nanos / 1000)] as const]
-          })
-        )
-      )
-    }))
+    .map((above) => tier(above, Object.fromEntries(entries.flatMap((entry) => rateOf(entry, above)))))
 }
 
 const priceAbove = ({ base, tiers }: Exclude<Value, number>, above: number): number =>

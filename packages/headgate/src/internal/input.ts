@@ -50,27 +50,34 @@ export const checkSubject = (subject: Subject.Subject): InvalidUsage | undefined
   }
 }
 
-/** Which counts are a part of which. */
-const parts = [
-  ["inputTokens", ["cachedInputTokens", "cacheWriteTokens"]],
-  ["inputTokens", ["inputAudioTokens", "inputImageTokens"]],
-  ["cacheWriteTokens", ["cacheWrite1hTokens"]],
-  ["outputTokens", ["reasoningTokens"]],
-  ["outputTokens", ["outputAudioTokens", "outputImageTokens"]]
-] as const
-
 /** Says what is wrong with a model's usage, if anything. */
 export const modelUsageFault = (usage: ModelUsage): InvalidUsage | undefined => {
   if (typeof usage !== "object" || usage === null) return invalidUsage("usage", "an object", usage)
   if (!isCount(usage.inputTokens)) return invalidUsage("inputTokens", wholeNumber, usage.inputTokens)
   if (!isCount(usage.outputTokens)) return invalidUsage("outputTokens", wholeNumber, usage.outputTokens)
-  for (const [whole, fields] of parts) {
-    let sum = 0
-    for (const field of fields) {
-      const value = usage[field] ?? 0
-      if (!isCount(value)) return invalidUsage(field, wholeNumber, value)
-      sum += value
-      if (sum > (usage[whole] ?? 0)) return invalidUsage(field, `a part of ${whole}`, value)
-    }
-  }
+  return (
+    partsFault(usage, "inputTokens", "cachedInputTokens", "cacheWriteTokens") ??
+    partsFault(usage, "inputTokens", "inputAudioTokens", "inputImageTokens") ??
+    partsFault(usage, "cacheWriteTokens", "cacheWrite1hTokens") ??
+    partsFault(usage, "outputTokens", "reasoningTokens") ??
+    partsFault(usage, "outputTokens", "outputAudioTokens", "outputImageTokens")
+  )
+}
+
+/** Parts, which together are no more than their whole. */
+const partsFault = (
+  usage: ModelUsage,
+  whole: keyof ModelUsage,
+  first: keyof ModelUsage,
+  second?: keyof ModelUsage
+): InvalidUsage | undefined => {
+  const one = usage[first] ?? 0
+  const other = second === undefined ? 0 : (usage[second] ?? 0)
+  if (!isCount(one)) return invalidUsage(first, wholeNumber, one)
+  if (!isCount(other)) return invalidUsage(second!, wholeNumber, other)
+  const most = usage[whole] ?? 0
+  if (one + other <= most) return undefined
+  return one > most
+    ? invalidUsage(first, `a part of ${whole}`, one)
+    : invalidUsage(second!, `a part of ${whole}`, other)
 }

@@ -1,6 +1,6 @@
 import * as Money from "../Money.ts"
 import { isCount, wholeNumber } from "./input.ts"
-import { completeRates, type Rates, type Tier, type Tiers } from "./rates.ts"
+import { type Rates, tier, type Tiers } from "./rates.ts"
 
 /**
  * A price of tokens, per million (`"$3/M"`) or per thousand (`"$0.003/K"`).
@@ -84,12 +84,12 @@ export const ownPrice = (model: string, { request = Money.zero, tiers = [], ...p
   for (const name of ["input", "output"] as const) {
     if (base[name] === undefined) throw wrong(`${model}.${name}`, `given, "$0/M" for none`, undefined)
   }
-  const higher = tiers.map(({ inputAbove, ...own }, index): Tier => {
+  const higher = tiers.map(({ inputAbove, ...own }, index) => {
     const label = `${model}.tiers[${index}]`
     if (!isCount(inputAbove)) throw wrong(`${label}.inputAbove`, wholeNumber, inputAbove)
-    return { above: inputAbove, rates: completeRates({ ...base, ...ratesIn(label, own) }) }
+    return tier(inputAbove, { ...base, ...ratesIn(label, own) })
   })
-  return [...higher.toSorted((a, b) => b.above - a.above), { above: -1, rates: completeRates(base) }]
+  return [...higher.toSorted((a, b) => b.above - a.above), tier(-1, base)]
 }
 
 type Known = { readonly [Name in keyof Rates]?: number }

@@ -2,7 +2,7 @@ import * as Effect from "effect/Effect"
 import { bytesAt, utf8Bytes } from "./textSize.ts"
 
 /** Counts the tokens of a short text. */
-type Count = (text: string) => number
+export type Count = (text: string) => number
 
 export type Encoding = "cl100k_base" | "o200k_base"
 
@@ -36,8 +36,8 @@ const counterOf = (encoding: Encoding): Promise<Count> =>
 
 const absent = (cause: unknown): Promise<never> => Promise.reject(cause)
 
-/** Counts the texts given to a model. `undefined` for models whose tokenizer is not known. */
-type CounterOf = (model: string) => ((texts: ReadonlyArray<string>) => Effect.Effect<number>) | undefined
+/** The counter of a model, if its tokenizer is known. */
+export type CounterOf = (model: string) => Effect.Effect<Count> | undefined
 
 /** The counters, or why there are none. The older encoding is loaded when a model first needs it. */
 export const load: Effect.Effect<CounterOf | { readonly missing: unknown }> = Effect.gen(function* () {
@@ -47,14 +47,7 @@ export const load: Effect.Effect<CounterOf | { readonly missing: unknown }> = Ef
   return (model) => {
     const encoding = encodingOf(model)
     if (encoding === undefined) return undefined
-    return (texts) =>
-      Effect.flatMap(encoding === "o200k_base" ? Effect.succeed(modern) : older, (count) =>
-        Effect.reduce(
-          texts,
-          () => 0,
-          (sum, text) => Effect.map(countTokens(count, text), (tokens) => sum + tokens)
-        )
-      )
+    return encoding === "o200k_base" ? Effect.succeed(modern) : older
   }
 })
 
@@ -111,21 +104,31 @@ const sliceEnd = (text: string, start: number): number => {
   return (text.charCodeAt(end) & 0xfc00) === 0xdc00 ? end - 1 : end
 }
 
-/** The tokens of a text of any size and content, in slices between which others run. */
-export const countTokens = (count: Count, text: string): Effect.Effect<number> => {
-  if (text.length <= slice) return Effect.sync(() => countSlice(count, text, 0, text.length))
-  return Effect.gen(function* () {
-    let tokens = 0
-    let start = 0
-    while (start < text.length && start < farthest) {
-      const end = sliceEnd(text, start)
-      tokens += countSlice(count, text, start, end)
-      start = end
-      yield* Effect.yieldNow
-    }
-    return tokens + utf8Bytes(text.slice(start))
-  })
-}
+/** The tokens of texts of any size and content, in slices between which others run. */
+export const countAll = (count: Count, texts: ReadonlyArray<string>): Effect.Effect<number> =>
+  texts.every((text) => text.length <= slice)
+    ? Effect.sync(() => texts.reduce((sum, text) => sum + countNow(count, text), 0))
+    : Effect.reduce(
+        texts,
+        () => 0,
+        (sum, text) => Effect.map(countTokens(count, text), (tokens) => sum + tokens)
+      )
+
+const countTokens = Effect.fnUntraced(function* (count: Count, text: string) {
+  let tokens = 0
+  let start = 0
+  while (start < text.length && start < farthest) {
+    const end = sliceEnd(text, start)
+    tokens += countSlice(count, text, start, end)
+    start = end
+    yield* Effect.yieldNow
+  }
+  return tokens + utf8Bytes(text.slice(start))
+})
+
+/** The tokens of a short text; of one that is longer than a slice its bytes, which are more. */
+export const countNow = (count: Count, text: string): number =>
+  text.length <= slice ? countSlice(count, text, 0, text.length) : utf8Bytes(text)
 
 const countSlice = (count: Count, text: string, from: number, to: number): number => {
   let tokens = 0

@@ -1,0 +1,70 @@
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import type { InvalidUsage, UnpricedModel } from "../Errors.ts"
+import type { ModelUsage } from "../ModelUsage.ts"
+import type * as Money from "../Money.ts"
+import type * as Usage from "../Usage.ts"
+import { usageOf } from "./providerError.ts"
+import { toModelUsage } from "./vendorUsage.ts"
+
+/** What is known of one call's model. */
+export interface Till {
+  readonly cost: (usage: ModelUsage) => Effect.Effect<Money.Money, UnpricedModel | InvalidUsage>
+  readonly observe: (usage: ModelUsage) => Effect.Effect<void>
+}
+
+/** How to read what a call took. */
+interface Reading<in A, in E> {
+  readonly usage: (result: A) => ModelUsage | undefined
+  readonly usageOnError?: ((error: E) => ModelUsage | undefined) | undefined
+}
+
+const toUsage = ({ cachedInputTokens, inputTokens, outputTokens }: ModelUsage, cost: Money.Money): Usage.Input => ({
+  inputTokens,
+  outputTokens,
+  cachedInputTokens,
+  cost
+})
+
+export const priced = (till: Till, usage: ModelUsage) => Effect.map(till.cost(usage), (cost) => toUsage(usage, cost))
+
+/** The most that a call can cost. All its input may be written to a cache, which can cost more than reading it. */
+export const pricedMost = (till: Till, most: ModelUsage): Effect.Effect<Usage.Input, InvalidUsage | UnpricedModel> =>
+  Effect.flatMap(till.cost(most), (plain) =>
+    Effect.map(till.cost({ ...most, cacheWriteTokens: most.inputTokens }), (written) =>
+      toUsage(most, plain > written ? plain : written)
+    )
+  )
+
+/** What an attempt took that ended so, priced; `undefined` where only the guard knows what to make of its end. */
+export const pricedEnd = <A, E>(
+  till: Till,
+  exit: Exit.Exit<A, E>,
+  reading: Reading<A, E>,
+  estimate: Usage.Input
+): Effect.Effect<Usage.Input | undefined> =>
+  Effect.catchCause(
+    Effect.suspend(() => {
+      const said = saidOf(exit, reading)
+      if (said === undefined || said === "estimate") return Effect.succeed(said && estimate)
+      return Effect.tap(priced(till, said), till.observe(said))
+    }),
+    (cause) => Effect.as(Effect.logWarning("Charged the estimate instead of an invalid actual usage", cause), estimate)
+  )
+
+const saidOf = <A, E>(
+  exit: Exit.Exit<A, E>,
+  { usage, usageOnError }: Reading<A, E>
+): ModelUsage | "estimate" | undefined => {
+  if (Exit.isSuccess(exit)) return usage(exit.value) ?? "estimate"
+  const error = Cause.findErrorOption(exit.cause)
+  if (Option.isNone(error)) return undefined
+  const said = usageOnError?.(error.value)
+  if (said !== undefined) return said
+  const found = usageOf(error.value)
+  if (found === undefined || found === "invalid") return undefined
+  // An error that says a part of it has no price.
+  return toModelUsage(found) ?? (found.cost === undefined ? "estimate" : undefined)
+}
