@@ -38,7 +38,7 @@ local plans, given = {}, ARGV[4 + count] ~= nil
 
 local function loadPlans()
   local fields = { 'HMGET', storeKey }
-  if not given then
+  if not given and count > 0 then
     for i = 1, count do fields[2 + i] = 'plan:' .. ARGV[2 + i] end
     fields = call(unpack(fields))
   end
@@ -63,7 +63,7 @@ local function loadPlans()
       end
     end
   end
-  local resets = resetsOfPlans > 0 and call(unpack(resetFields)) or {}
+  local resets = count > 0 and resetsOfPlans > 0 and call(unpack(resetFields)) or {}
   for i = 1, count do plans[i].reset = resets[i] or '' end
 end
 

@@ -45,6 +45,22 @@ export const make = (advance: Advance): ReadonlyArray<ContractTest> => [
     })
   },
   {
+    name: "answers where there is no account: a service without quotas",
+    effect: Effect.gen(function* () {
+      const { admitted, store } = yield* makeTool
+      yield* same("there is nothing to show", yield* store.status([]), { quotas: [], throttledUntil: 0 })
+      const hold = yield* admitted("nothing limits it", [], tokens(10))
+      yield* same("it is extended", (yield* store.extend(hold, tokens(1), 0))._tag, "Booked")
+      yield* same("it is settled", (yield* store.settle(hold, tokens(9)))._tag, "Booked")
+      const other = yield* admitted("nothing limits another", [], tokens(10), { book: "now" })
+      yield* same("it is released", (yield* store.release(other))._tag, "Booked")
+      yield* same("it is recorded", (yield* store.record([], tokens(10), undefined))._tag, "Booked")
+      yield* store.reset({ accounts: [] })
+      yield* store.reset({ plans: [] })
+      yield* same("there is nothing to show", yield* store.status([]), { quotas: [], throttledUntil: 0 })
+    })
+  },
+  {
     name: "keeps the values of a dimension apart",
     effect: Effect.gen(function* () {
       const { admitted, refused } = yield* makeTool
