@@ -131,8 +131,8 @@ const isStable = (specifier: string): boolean => {
   return stable.get(name) === true
 }
 
-/** What the area of an adapter cannot be used without: `SqlClient.make` asks for `Reactivity`. */
-const companions: Readonly<Record<string, string>> = { sql: "effect/reactivity" }
+/** What the area of an adapter cannot be used without: `SqlClient.make` asks for `Reactivity`, streams are events. */
+const companions: Readonly<Record<string, string>> = { sql: "effect/reactivity", http: "effect/encoding" }
 
 const areaViolation = (adapter: string, imports: ReadonlyArray<Import>): ReadonlyArray<string> => {
   const areas = new Set(

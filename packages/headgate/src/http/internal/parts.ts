@@ -1,0 +1,79 @@
+import * as Sse from "effect/encoding/Sse"
+import * as ModelUsage from "../../ModelUsage.ts"
+import { field, items, parseJson } from "./json.ts"
+import type { Api } from "./recognized.ts"
+
+/** What some bytes of a stream hold: the output in them, and what they say that the whole call took. */
+export interface Part {
+  readonly delivered: string
+  readonly usage: ModelUsage.ModelUsage | undefined
+}
+
+/** What stands beside the output in a delta. */
+const labels = new Set(["type", "role", "id", "call_id", "name", "index", "signature", "thoughtSignature", "mimeType"])
+
+/** All text in a delta: its content, reasoning, refusals, and the input of tools, whatever a vendor calls them. */
+const textIn = (value: unknown): string => {
+  if (typeof value === "string") return value
+  if (Array.isArray(value)) return value.map(textIn).join("")
+  if (typeof value !== "object" || value === null) return ""
+  return Object.entries(value)
+    .map(([key, inner]) => (labels.has(key) ? "" : textIn(inner)))
+    .join("")
+}
+
+const outputs: Readonly<Record<Api, (event: unknown) => string>> = {
+  chat: (event) =>
+    items(field(event, "choices"))
+      .map((choice) => textIn(field(choice, "delta")))
+      .join(""),
+  responses: (event) => (String(field(event, "type")).endsWith(".delta") ? textIn(field(event, "delta")) : ""),
+  messages: (event) => (field(event, "type") === "content_block_delta" ? textIn(field(event, "delta")) : ""),
+  gemini: (event) =>
+    items(field(event, "candidates"))
+      .map((candidate) => textIn(field(candidate, "content")))
+      .join(""),
+  embeddings: () => ""
+}
+
+/** The parts of a stream that say what it took up to now say too little when it is cut: the last word is heard alone. */
+const isLast: Readonly<Record<Api, (event: unknown) => boolean>> = {
+  chat: () => true,
+  responses: () => true,
+  messages: (event) => field(event, "type") === "message_delta",
+  gemini: (event) => items(field(event, "candidates")).some((candidate) => field(candidate, "finishReason") != null),
+  embeddings: () => true
+}
+
+/**
+ * Reads the bytes of a reply as they come. Not through schemas: an event that has a field more or less than is known
+ * here still has output that is paid for.
+ */
+export const partsOf = (api: Api, isEvents: boolean): ((bytes: Uint8Array | undefined) => Part) => {
+  const decoder = new TextDecoder()
+  let delivered = ""
+  let said: ModelUsage.ModelUsage | undefined
+  let usage: ModelUsage.ModelUsage | undefined
+  const read = (event: unknown): void => {
+    delivered += outputs[api](event)
+    said = ModelUsage.fromReply(event, said) ?? said
+    if (isLast[api](event)) usage = said
+  }
+  const parser = Sse.makeParser((event) => {
+    if (event._tag === "Event") read(parseJson(event.data))
+  })
+  let whole = ""
+  return (bytes) => {
+    const text = bytes === undefined ? decoder.decode() : decoder.decode(bytes, { stream: true })
+    delivered = ""
+    usage = undefined
+    if (isEvents) {
+      parser.feed(text)
+      return { delivered, usage }
+    }
+    // It was to be a stream, and is one JSON: what comes of it is counted, and at its end it is read.
+    whole += text
+    if (bytes === undefined) for (const event of [parseJson(whole)].flat()) read(event)
+    return { delivered: text, usage: bytes === undefined ? said : undefined }
+  }
+}
