@@ -3,8 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { spawnSync } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import type { Row } from "../src/race.ts"
-import { missing } from "../../headgate/test/servers/postgres.ts"
-import { isAvailable } from "../../headgate/test/servers/redis.ts"
+import { isRedisAvailable, missingPostgres } from "./servers.ts"
 
 const bench = (...args: ReadonlyArray<string>): ReadonlyArray<Row> => {
   const { status, stderr, stdout } = spawnSync(
@@ -16,7 +15,7 @@ const bench = (...args: ReadonlyArray<string>): ReadonlyArray<Row> => {
   return JSON.parse(stdout).rows
 }
 
-const hasServers = isAvailable && missing === undefined
+const hasServers = isRedisAvailable && missingPostgres === undefined
 
 describe("npm run bench", () => {
   it.skipIf(!hasServers)("gives every row of every table as data", () => {

@@ -35,6 +35,8 @@ export const consume =
     return timed(run, effort)
   }
 
+const admitted = Effect.die("it was not refused")
+
 /** A `consume` that is refused. */
 export const refusal = async (effort: Effort): Promise<Contestant> => {
   const { service: limiter } = await limiterOf()
@@ -42,7 +44,7 @@ export const refusal = async (effort: Effort): Promise<Contestant> => {
   await inOneFiber(1, () => limiter.consume(options))
   const refused = () =>
     limiter.consume(options).pipe(
-      Effect.andThen(Effect.die("it was not refused")),
+      Effect.andThen(admitted),
       Effect.catchTag("RateLimiterError", () => Effect.void)
     )
   return timed((times) => inOneFiber(times, refused), effort)

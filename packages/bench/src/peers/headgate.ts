@@ -34,6 +34,8 @@ export const reserveAndSettle =
     return timed(run, effort)
   }
 
+const admitted = Effect.die("it was not refused")
+
 /** A reservation that every quota refuses. */
 export const refusal =
   (quotas: number) =>
@@ -46,7 +48,7 @@ export const refusal =
     )
     const refused = () =>
       budget.reserve({ tokens: 1000, cost: 1000 as never }, { user: "42" }).pipe(
-        Effect.andThen(Effect.die("it was not refused")),
+        Effect.andThen(admitted),
         Effect.catchTag("BudgetExceeded", () => Effect.void)
       )
     return timed((times) => inOneFiber(times, refused), effort)

@@ -6,7 +6,7 @@ import { Alerts, Budget } from "headgate"
 import { RedisQuotaStore } from "headgate/redis"
 import { RateLimiterRedis, RateLimiterUnion } from "rate-limiter-flexible"
 import { createClient } from "redis"
-import { startServer } from "../../../headgate/test/servers/redis.ts"
+import { startRedis } from "../../test/servers.ts"
 import type { Contestant, Effort } from "../Contest.ts"
 import { quantile, timed } from "../measure.ts"
 import { byFibers, serviceOf } from "./fibers.ts"
@@ -89,7 +89,7 @@ const deciders: { readonly [K in Kind]: (url: string) => Promise<Decider> } = {
 }
 
 const start = async (kind: Kind) => {
-  const server = await startServer()
+  const server = await startRedis()
   const { decide, end } = await deciders[kind](server.url)
   await Effect.runPromise(decide)
   return {
