@@ -93,7 +93,7 @@ export type Services = ModelGuard.ModelGuard | Guard.Guard | Budget.Budget | Rat
 export const run =
   (options: Guard.Options = limits) =>
   <A, E>(program: Effect.Effect<A, E, Services>): Effect.Effect<A, E | VirtualClock.Deadlock> =>
-    Effect.flatMap(Price.make(prices), (price) => {
+    Effect.flatMap(Effect.andThen(Price.preload, Price.make(prices)), (price) => {
       const parts = Layer.mergeAll(Guard.layerMemory(options), Layer.succeed(Price.Price)(price), Estimator.layer())
       const layer = ModelGuard.layer.pipe(Layer.provideMerge(parts))
       return VirtualClock.run(Effect.provide(program, layer, { local: true }))
