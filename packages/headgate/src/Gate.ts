@@ -82,6 +82,8 @@ export const make = <R, E>(layer: Layer.Layer<R | ModelGuard.ModelGuard, E>): Ga
   const dispose = () => runtime.dispose()
   return {
     run: (call, { signal, usage = ModelUsage.fromReply, ...rest }) => {
+      // A promise rejects with anything, and the caller gets back just that.
+      // @effect-diagnostics-next-line unknownInEffectCatch:off
       const called = Effect.tryPromise({ try: call, catch: (error) => error })
       return runtime
         .runPromiseExit(ModelGuard.run(called, { ...rest, usage }), { signal })
