@@ -10,7 +10,11 @@ const user = mkdtempSync(join(tmpdir(), "headgate-pack-"))
 process.on("exit", () => rmSync(user, { recursive: true, force: true }))
 
 const { version } = JSON.parse(readFileSync(join(root, "packages/cli/package.json"), "utf8"))
-const effect = JSON.parse(readFileSync(join(root, "node_modules/effect/package.json"), "utf8")).version
+// What the README's first example needs besides headgate.
+const peers = ["effect", "@pydantic/genai-prices", "openai"].map((name) => {
+  const { version } = JSON.parse(readFileSync(join(root, "node_modules", name, "package.json"), "utf8"))
+  return `${name}@${version}`
+})
 
 step("build", "node scripts/build.mjs")
 const packed = JSON.parse(
@@ -26,7 +30,7 @@ for (const tarball of tarballs.filter((path) => !/-cli-\d/.test(path))) {
 
 writeFileSync(join(user, "package.json"), `{ "name": "user", "private": true, "type": "module" }`)
 const install = "npm install --prefer-offline --ignore-scripts --no-audit --no-fund --loglevel=error"
-step("install", `${install} effect@${effect} ${tarballs.map((path) => `"${path}"`).join(" ")}`, user)
+step("install", `${install} ${peers.join(" ")} ${tarballs.map((path) => `"${path}"`).join(" ")}`, user)
 
 const readme = join(root, "README.md")
 const example = existsSync(readme) ? /^```ts\n([^]*?)^```$/m.exec(readFileSync(readme, "utf8")) : null

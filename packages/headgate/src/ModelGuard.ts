@@ -36,7 +36,8 @@ import type * as Usage from "./Usage.ts"
  *
  * - `input`, `maxOutputTokens`, `outputs`: what the call is estimated from, see `Estimator.Request`.
  * - `provider`: whose price is meant where several offer the model, see `Price`.
- * - `usage`: what the reply says it took. `undefined` charges the estimate, a zero nothing.
+ * - `usage`: what the reply says it took. `undefined` charges the estimate, a zero nothing. Default
+ *   `ModelUsage.fromReply`, which knows the words of the vendors.
  * - `usageOnError`: what a failed attempt took, if its error tells. What errors of Effect and of the vendors' SDKs tell is
  *   read without it.
  * - `subject`: whose quotas the call draws on. Its `model` is filled in.
@@ -46,15 +47,15 @@ import type * as Usage from "./Usage.ts"
  * @since 0.1.0
  */
 export interface Call<in A = unknown, in E = unknown> extends Common<E> {
-  readonly usage: (result: A) => ModelUsage | undefined
+  readonly usage?: ((result: A) => ModelUsage | undefined) | undefined
 }
 
 /**
  * A streamed call of a model to be guarded.
  *
  * - `delivered`: what an element brings of the answer, as text or in tokens. Asked once for each.
- * - `usage`: what an element says the whole call took. It is given what an earlier one said, as `ModelUsage.fromReply`
- *   takes it. The last answer wins, and what is delivered after it is added.
+ * - `usage`: what an element says the whole call took. It is given what an earlier one said. The last answer wins, and
+ *   what is delivered after it is added. Default `ModelUsage.fromReply`.
  * - `chunk`: how many tokens of output are held ahead. Default 256.
  * - The others are as in `Call`.
  *
@@ -237,7 +238,7 @@ export const layerMemory = (
  *
  * ```ts
  * import { Effect } from "effect"
- * import { Budget, ModelGuard, ModelUsage, Money } from "headgate"
+ * import { Budget, ModelGuard, Money } from "headgate"
  *
  * // As a vendor's SDK answers.
  * const ask = (_prompt: string) =>
@@ -246,7 +247,7 @@ export const layerMemory = (
  * const prompt = "How deep is the sea?"
  *
  * const program = ask(prompt).pipe(
- *   ModelGuard.run({ model: "my-model", input: prompt, maxOutputTokens: 100, usage: ModelUsage.fromReply }),
+ *   ModelGuard.run({ model: "my-model", input: prompt, maxOutputTokens: 100 }),
  *   Effect.andThen(Budget.Budget.use((budget) => budget.status())),
  *   Effect.map((status) => Money.format(status.costUsedDay)),
  *   Effect.provide(
@@ -289,7 +290,7 @@ export const run: {
  *
  * ```ts
  * import { Effect, Stream } from "effect"
- * import { Budget, ModelGuard, ModelUsage, Money } from "headgate"
+ * import { Budget, ModelGuard, Money } from "headgate"
  *
  * interface Part {
  *   readonly text: string
@@ -307,8 +308,7 @@ export const run: {
  *     model: "my-model",
  *     input: "How deep is the sea?",
  *     maxOutputTokens: 100,
- *     delivered: (part: Part) => part.text,
- *     usage: ModelUsage.fromReply
+ *     delivered: (part: Part) => part.text
  *   }),
  *   Stream.runDrain,
  *   Effect.andThen(Budget.Budget.use((budget) => budget.status())),

@@ -119,7 +119,7 @@ const usagesIn = (reply: Words): ReadonlyArray<unknown> => {
  * @category constructors
  * @since 0.1.0
  */
-export const fromReply = (reply: unknown, previous?: ModelUsage): ModelUsage | undefined => {
+export const fromReply = <A>(reply: A, previous?: ModelUsage): ModelUsage | undefined => {
   if (!isWords(reply)) return undefined
   for (const words of usagesIn(reply)) {
     const reading = isWords(words) ? readUsage(words) : undefined

@@ -1,4 +1,4 @@
-import type { ModelUsage } from "../ModelUsage.ts"
+import { fromReply, type ModelUsage } from "../ModelUsage.ts"
 import { isCount, modelUsageFault, wholeNumber } from "./input.ts"
 import { invalidUsage } from "./refusal.ts"
 
@@ -8,9 +8,9 @@ export interface Listening<in A> {
   readonly delivered: (element: A) => string | number
   /**
    * What an element says of the whole call. It is given what an earlier one said. The last answer wins; what is delivered
-   * after it is added.
+   * after it is added. Default `ModelUsage.fromReply`.
    */
-  readonly usage: (element: A, previous: ModelUsage | undefined) => ModelUsage | undefined
+  readonly usage?: ((element: A, previous: ModelUsage | undefined) => ModelUsage | undefined) | undefined
 }
 
 /** What a stream of a model has said so far. */
@@ -43,7 +43,7 @@ export class Heard<A> {
 
   /** Takes in what an element says of the whole call, and gives what is known of that. Throws if that cannot be read. */
   listen(element: A): ModelUsage | undefined {
-    const said = this.listening.usage(element, this.told)
+    const said = (this.listening.usage ?? fromReply)(element, this.told)
     if (said !== undefined) {
       const fault = modelUsageFault(said)
       if (fault !== undefined) throw fault

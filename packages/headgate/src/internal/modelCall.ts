@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type { InvalidUsage, UnpricedModel } from "../Errors.ts"
-import type { ModelUsage } from "../ModelUsage.ts"
+import { fromReply, type ModelUsage } from "../ModelUsage.ts"
 import type * as Money from "../Money.ts"
 import type * as Usage from "../Usage.ts"
 import { usageOf } from "./providerError.ts"
@@ -17,7 +17,7 @@ export interface Till {
 
 /** How to read what a call took. */
 interface Reading<in A, in E> {
-  readonly usage: (result: A) => ModelUsage | undefined
+  readonly usage?: ((result: A) => ModelUsage | undefined) | undefined
   readonly usageOnError?: ((error: E) => ModelUsage | undefined) | undefined
 }
 
@@ -56,7 +56,7 @@ export const pricedEnd = <A, E>(
 
 const saidOf = <A, E>(
   exit: Exit.Exit<A, E>,
-  { usage, usageOnError }: Reading<A, E>
+  { usage = fromReply, usageOnError }: Reading<A, E>
 ): ModelUsage | "estimate" | undefined => {
   if (Exit.isSuccess(exit)) return usage(exit.value) ?? "estimate"
   const error = Cause.findErrorOption(exit.cause)
