@@ -8,11 +8,11 @@ import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { verdictOf } from "./call.ts"
 import type * as QuotaStore from "../../QuotaStore.ts"
 import type { Options } from "../SqlQuotaStore.ts"
-import { makePostgres } from "./postgres.ts"
-import { schema as postgresSchema } from "./postgresSchema.ts"
+import { makePostgres } from "./postgres/store.ts"
+import { schema as postgresSchema } from "./postgres/schema.ts"
 import type { Settings } from "./settings.ts"
-import { makeSqlite } from "./sqlite.ts"
-import { schema as sqliteSchema } from "./sqliteSchema.ts"
+import { makeSqlite } from "./sqlite/store.ts"
+import { schema as sqliteSchema } from "./sqlite/schema.ts"
 
 /** What tests may choose beyond the options: the store's clock, in milliseconds since the epoch. */
 export interface InternalOptions extends Options {

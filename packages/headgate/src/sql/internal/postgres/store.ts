@@ -2,13 +2,13 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as SqlClient from "effect/sql/SqlClient"
 import { SqlError } from "effect/sql/SqlError"
-import { overruns } from "../../internal/alarms.ts"
-import { Claim } from "../../internal/accounts.ts"
-import type { Counter } from "../../internal/cell.ts"
-import type { Account, Hold, Plan, Refused, Reserve } from "../../internal/verbs.ts"
-import type { Alert } from "../../Alert.ts"
-import * as Usage from "../../Usage.ts"
-import type * as QuotaStore from "../../QuotaStore.ts"
+import { overruns } from "../../../internal/alarms.ts"
+import { Claim } from "../../../internal/accounts.ts"
+import type { Counter } from "../../../internal/cell.ts"
+import type { Account, Hold, Plan, Refused, Reserve } from "../../../internal/verbs.ts"
+import type { Alert } from "../../../Alert.ts"
+import * as Usage from "../../../Usage.ts"
+import type * as QuotaStore from "../../../QuotaStore.ts"
 import {
   type Amounts,
   amountsOf,
@@ -24,10 +24,10 @@ import {
   thresholdAlerts,
   type Told,
   usageOf
-} from "./answers.ts"
-import { type AccountRow, Bench, type CellRow, type ClaimRow, entryOf, Plans } from "./workbench.ts"
-import { makeCall } from "./call.ts"
-import type { Settings } from "./settings.ts"
+} from "../answers.ts"
+import { type AccountRow, Bench, type CellRow, type ClaimRow, entryOf, Plans } from "../workbench.ts"
+import { makeCall } from "../call.ts"
+import type { Settings } from "../settings.ts"
 
 /** What a row of an account is in JSON. */
 interface Row {

@@ -1,14 +1,10 @@
-import * as Clock from "effect/Clock"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as SqlClient from "effect/sql/SqlClient"
-import type { SqlError } from "effect/sql/SqlError"
-import type { Alert } from "../../Alert.ts"
-import { Entry } from "../../internal/accounts.ts"
-import { emptyAt } from "../../internal/cell.ts"
-import type { Account, Booked, Conflict, Hold, Plan, Refused } from "../../internal/verbs.ts"
-import type * as QuotaStore from "../../QuotaStore.ts"
-import * as Usage from "../../Usage.ts"
+import type * as SqlClient from "effect/sql/SqlClient"
+import type { Alert } from "../../../Alert.ts"
+import { Entry } from "../../../internal/accounts.ts"
+import type { Account, Booked, Conflict, Hold, Refused } from "../../../internal/verbs.ts"
+import type * as QuotaStore from "../../../QuotaStore.ts"
+import * as Usage from "../../../Usage.ts"
 import {
   amountsOf,
   booked,
@@ -20,31 +16,11 @@ import {
   SqlHold,
   textOf,
   usageOf
-} from "./answers.ts"
-import { type AccountRow, Bench, type ClaimRow, entryOf, Plans } from "./workbench.ts"
-import { makeCall } from "./call.ts"
-import type { Settings } from "./settings.ts"
-
-interface StoredAccount {
-  readonly id: number
-  readonly cells: string
-  readonly throttled: number
-  readonly resets: number
-  readonly seen: number
-  readonly memory: number | null
-  readonly forget_at: number | null
-}
-
-interface StoredClaim {
-  readonly hold: string
-  readonly usage: string
-  readonly state: ClaimRow["state"]
-  readonly open: number
-  readonly charge: number
-  readonly expires_at: number
-  readonly booked_at: number
-  readonly resets: number
-}
+} from "../answers.ts"
+import { Bench, type ClaimRow, entryOf, Plans } from "../workbench.ts"
+import { makeCall } from "../call.ts"
+import { type Loaded, makeAccounts, type Opened } from "./accounts.ts"
+import type { Settings } from "../settings.ts"
 
 interface StoredHold {
   readonly accounts: string
@@ -57,204 +33,17 @@ interface StoredHold {
   readonly ended: string | null
 }
 
-const claimOf = (row: StoredClaim): ClaimRow => ({
-  hold: row.hold,
-  expiresAt: row.expires_at,
-  charge: row.charge === 1,
-  state: row.state,
-  open: row.open === 1,
-  usage: JSON.parse(row.usage),
-  bookedAt: row.booked_at,
-  resets: row.resets
-})
-
-/** The rows of one transaction's accounts, at its time. */
-interface Loaded {
-  readonly accounts: ReadonlyArray<Account>
-  readonly stored: ReadonlyArray<StoredAccount | undefined>
-  readonly rows: ReadonlyArray<AccountRow | null>
-  readonly now: number
-  readonly due: ReadonlyArray<ReadonlyArray<ClaimRow>>
-  /** All open claims, where a plan looks at a counter that its account does not have yet. */
-  readonly open: ReadonlyArray<ReadonlyArray<ClaimRow>> | undefined
-}
-
-interface Opened {
-  readonly bench: Bench
-  /** What was due and is over now, by hold. */
-  readonly expired: ReadonlyMap<string, Entry>
-}
-
 /** Decides in this process, in a transaction that keeps all others out. */
 export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaStore.Service => {
   const { newId, prefix: p, retention } = settings
   const plans = new Plans()
   const call = makeCall({ sql, timeout: settings.timeout })
 
-  /** Asks the connection of the transaction itself: a span for each of a dozen statements would cost more than they do. */
-  const query = <A extends object>(
-    text: string,
-    params: ReadonlyArray<unknown> = []
-  ): Effect.Effect<ReadonlyArray<A>, SqlError> =>
-    Effect.withFiber((fiber) => {
-      const [connection] = Context.getUnsafe(fiber.context, sql.transactionService)
-      return connection.execute(text, params, undefined)
-    })
-
-  const inTransaction = <A>(begin: string, body: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> =>
-    Effect.provideService(sql.withTransaction(body), SqlClient.BeginTransaction, begin)
-
-  const exclusively = <A>(body: Effect.Effect<A, SqlError>) => inTransaction("BEGIN IMMEDIATE", body)
-
-  const clock = Effect.withFiber((fiber) =>
-    Effect.succeed(Math.floor(settings.clock?.() ?? fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()))
+  const { claims, exclusively, forget, inTransaction, load, open, pending, query, save, valuesOf } = makeAccounts(
+    sql,
+    settings,
+    plans
   )
-
-  const claims = (id: number | undefined, where: string, ...params: ReadonlyArray<unknown>) =>
-    id === undefined
-      ? Effect.succeed([])
-      : Effect.map(
-          query<StoredClaim>(`SELECT * FROM ${p}_claims WHERE account = ? AND ${where} ORDER BY expires_at`, [
-            id,
-            ...params
-          ]),
-          (rows) => rows.map(claimOf)
-        )
-
-  const load = Effect.fnUntraced(function* (accounts: ReadonlyArray<Account>) {
-    const stored: Array<StoredAccount | undefined> = []
-    let now = yield* clock
-    for (const { plan, value } of accounts) {
-      const [row] = yield* query<StoredAccount>(`SELECT * FROM ${p}_accounts WHERE plan = ? AND value = ?`, [
-        textOf(plan.id),
-        textOf(value)
-      ])
-      stored.push(row)
-      now = Math.max(now, row?.seen ?? 0)
-    }
-    const rows = stored.map((row) => (row === undefined ? null : { ...row, cells: JSON.parse(row.cells) }))
-    const due: Array<ReadonlyArray<ClaimRow>> = []
-    for (const row of stored) due.push(yield* claims(row?.id, "open AND expires_at <= ?", now))
-    const changed = accounts.some(({ plan }, index) => {
-      const known = new Set(rows[index]?.cells.map(({ key }: { readonly key: string }) => key))
-      return rows[index] !== null && plans.prepare(plan).keys.some((key) => !known.has(key))
-    })
-    let open: Array<ReadonlyArray<ClaimRow>> | undefined
-    if (changed) {
-      open = []
-      for (const row of stored) open.push(yield* claims(row?.id, "open"))
-    }
-    return { accounts, stored, rows, now, due, open } satisfies Loaded
-  })
-
-  const open = (loaded: Loaded, others: "kept" | "ignored" = "kept"): Opened => {
-    const bench = new Bench(plans, loaded.accounts, loaded.rows, { others })
-    for (const [index, state] of bench.states.entries()) {
-      if (loaded.stored[index] === undefined) state.resets = loaded.now
-    }
-    if (loaded.open !== undefined) bench.holdOnNew(loaded.open)
-    const expired = bench.add(loaded.due)
-    bench.moveTo(loaded.now)
-    return { bench, expired }
-  }
-
-  /** All open claims that are not due, for an exact wait. */
-  const pending = Effect.fnUntraced(function* ({ now, stored }: Loaded, but: string) {
-    const found: Array<ReadonlyArray<ClaimRow>> = []
-    for (const row of stored) found.push(yield* claims(row?.id, "open AND expires_at > ? AND hold <> ?", now, but))
-    return found
-  })
-
-  /** Saves accounts and what has expired on them, and gives the ids of the accounts. */
-  const save = Effect.fnUntraced(function* ({ accounts, now, stored }: Loaded, { bench, expired }: Opened) {
-    const ids: Array<number> = []
-    for (const [index, state] of bench.states.entries()) {
-      const row = stored[index]
-      const { counters } = state.book
-      const lasting = counters.some(
-        ({ quota }, place) => place >= accounts[index]!.plan.quotas.length && quota.window._tag === "Lifetime"
-      )
-      const own = plans.memoryOf(accounts[index]!.plan)
-      const before = row === undefined ? 0 : (row.memory ?? Infinity)
-      const memory = lasting ? Infinity : Math.ceil(Math.max(own, before))
-      let forgetAt = row === undefined ? 0 : (row.forget_at ?? Infinity)
-      if (forgetAt < now + 2 * memory) forgetAt = now + 3 * memory
-      for (const [place, cell] of state.cells.entries()) {
-        const counter = counters[place]!
-        if (counter.drain !== undefined) forgetAt = Math.max(forgetAt, emptyAt(counter, cell, now))
-      }
-      const values = [
-        JSON.stringify(bench.cellsOf(index)),
-        state.throttledUntil,
-        state.resets,
-        now,
-        finite(memory),
-        finite(forgetAt)
-      ]
-      if (row === undefined) {
-        const [made] = yield* query<{ readonly id: number }>(
-          `INSERT INTO ${p}_accounts (plan, value, cells, throttled, resets, seen, memory, forget_at)
-          VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id`,
-          [textOf(state.book.plan.id), textOf(state.value), ...values]
-        )
-        ids.push(made!.id)
-      } else {
-        yield* query(
-          `UPDATE ${p}_accounts SET cells = ?, throttled = ?, resets = ?, seen = ?, memory = ?, forget_at = ? WHERE id = ?`,
-          [...values, row.id]
-        )
-        ids.push(row.id)
-      }
-    }
-    for (const [hold, entry] of expired) {
-      for (const claim of entry.claims) {
-        yield* query(
-          `UPDATE ${p}_claims SET open = 0, state = ?, booked_at = ?, resets = ? WHERE account = ? AND hold = ?`,
-          [entry.state, entry.bookedAt, claim.resets, ids[bench.states.indexOf(claim.account)], hold]
-        )
-      }
-    }
-    return ids
-  })
-
-  /** Forgets a few records whose time is over, and accounts that no window remembers. */
-  const forget = Effect.fnUntraced(function* (now: number) {
-    const over = yield* query<{ readonly id: string; readonly accounts: string }>(
-      `SELECT id, accounts FROM ${p}_holds WHERE forget_at < ? ORDER BY forget_at LIMIT 2`,
-      [now]
-    )
-    for (const { accounts, id } of over) {
-      const waiting = yield* query<{ readonly plan: string; readonly value: string }>(
-        `SELECT plan, value FROM ${p}_accounts WHERE id IN (
-          SELECT account FROM ${p}_claims
-          WHERE account IN (SELECT value FROM json_each(?)) AND hold = ? AND open
-        )`,
-        [accounts, id]
-      )
-      if (waiting.length > 0) {
-        const loaded = yield* load(
-          waiting.map(({ plan, value }) => ({
-            plan: { id: unescaped(plan), dimension: "", quotas: [], throttle: 0, alerts: "all" } satisfies Plan,
-            value: unescaped(value)
-          }))
-        )
-        yield* save(loaded, open(loaded))
-      }
-      yield* query(`DELETE FROM ${p}_claims WHERE account IN (SELECT value FROM json_each(?)) AND hold = ?`, [
-        accounts,
-        id
-      ])
-      yield* query(`DELETE FROM ${p}_holds WHERE id = ?`, [id])
-    }
-    yield* query(
-      `DELETE FROM ${p}_accounts WHERE id = (
-        SELECT id FROM ${p}_accounts a WHERE forget_at < ?
-          AND NOT EXISTS (SELECT 1 FROM ${p}_claims WHERE account = a.id)
-        ORDER BY forget_at LIMIT 1
-      )`,
-      [now]
-    )
-  })
 
   /** Whether an id was used before, with this content or another. */
   const known = (id: string, content: string) =>
@@ -515,10 +304,7 @@ export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaS
       const body = Effect.gen(function* () {
         const accounts: Array<Account> = "accounts" in target ? [...target.accounts] : []
         for (const plan of "plans" in target ? target.plans : []) {
-          const rows = yield* query<{ readonly value: string }>(`SELECT value FROM ${p}_accounts WHERE plan = ?`, [
-            textOf(plan.id)
-          ])
-          for (const { value } of rows) accounts.push({ plan, value: unescaped(value) })
+          for (const value of yield* valuesOf(plan)) accounts.push({ plan, value })
         }
         const loaded = yield* load(accounts)
         const opened = open(loaded)
@@ -529,10 +315,6 @@ export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaS
     }
   }
 }
-
-const finite = (value: number): number | null => (Number.isFinite(value) ? Math.min(value, 8.64e15) : null)
-
-const unescaped = (text: string): string => JSON.parse(`"${text}"`)
 
 const ownAlerts = (accounts: ReadonlyArray<Account>, alerts: ReadonlyArray<Alert>): ReadonlyArray<Alert> =>
   alerts.filter(({ quota }) => accounts.some(({ plan }) => plan.quotas.some(({ name }) => name === quota)))
