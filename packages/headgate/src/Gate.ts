@@ -3,27 +3,36 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Cause from "effect/Cause"
 import type * as Layer from "effect/Layer"
 import * as ManagedRuntime from "effect/ManagedRuntime"
+import * as Stream from "effect/Stream"
 import * as ModelGuard from "./ModelGuard.ts"
-import * as ModelUsage from "./ModelUsage.ts"
 
 /**
  * A call to be guarded, as `ModelGuard.Call` says it.
  *
- * - `usage`: what the reply says it took. Default `ModelUsage.fromReply`, which knows the words of the vendors' SDKs.
  * - `signal`: ends the call when it is aborted, while it waits or runs. One that was sent may have been billed, and is
  *   charged as `onUnknown` says.
  *
  * @category models
  * @since 0.1.0
  */
-export interface Call<in A = unknown> extends Omit<ModelGuard.Call<A>, "usage" | "usageOnError"> {
-  readonly usage?: ((reply: A) => ModelUsage.ModelUsage | undefined) | undefined
-  readonly usageOnError?: ((error: unknown) => ModelUsage.ModelUsage | undefined) | undefined
+export interface Call<in A = unknown> extends ModelGuard.Call<A> {
+  readonly signal?: AbortSignal | undefined
+}
+
+/**
+ * A streamed call to be guarded, as `ModelGuard.StreamCall` says it.
+ *
+ * - `signal`: ends the stream when it is aborted, also while nobody reads it. It is charged for what was delivered.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface StreamCall<in A = unknown> extends ModelGuard.StreamCall<A> {
   readonly signal?: AbortSignal | undefined
 }
 
@@ -39,6 +48,15 @@ export interface Gate<R> {
    * rejected with; with an error of headgate, told apart by `instanceof` or `_tag`; or with the reason of the signal.
    */
   readonly run: <A>(call: (signal: AbortSignal) => PromiseLike<A>, options: Call<A>) => Promise<A>
+  /**
+   * Runs a guarded call whose reply is a stream, once for each `for await`. More is held for it as it comes, and it is
+   * settled on what it says it took, or on what was delivered when the loop is left before its end. It rejects as `run`
+   * does, and is repeated only as long as nothing has come.
+   */
+  readonly stream: <A>(
+    call: (signal: AbortSignal) => AsyncIterable<A> | PromiseLike<AsyncIterable<A>>,
+    options: StreamCall<A>
+  ) => AsyncIterable<A>
   /** Runs an effect on the services behind the gate: the budget's status, a handler of alerts. */
   readonly runtime: ManagedRuntime.ManagedRuntime<R, unknown>
   /** Ends the services. */
@@ -51,7 +69,10 @@ export interface Gate<R> {
  *
  * **Gotchas**
  *
- * SDKs retry too. Tell them not to (`maxRetries: 0`), so that each attempt takes its place in the limits and is paid.
+ * - SDKs retry too: those of OpenAI, of Anthropic and Vercel's `ai` twice if not told otherwise. Tell them not to
+ *   (`maxRetries: 0`). Else each attempt of ours is up to three requests, of which the limits and the budget see one, and
+ *   they come back sooner than the provider asked. It cannot be noticed from here.
+ * - OpenAI tells the usage of a streamed chat completion only if the request has `stream_options: { include_usage: true }`.
  *
  * **Example** (A vendor's SDK)
  *
@@ -74,6 +95,29 @@ export interface Gate<R> {
  * refusal instanceof BudgetExceeded // => true
  * ```
  *
+ * **Example** (A stream)
+ *
+ * ```ts
+ * import { Gate, ModelGuard } from "headgate"
+ *
+ * // As `openai.chat.completions.create({ ...request, stream: true, stream_options }, { signal, maxRetries: 0 })` answers.
+ * const create = (_signal: AbortSignal) =>
+ *   ReadableStream.from([
+ *     { choices: [{ delta: { content: "About " } }] },
+ *     { choices: [{ delta: { content: "3,700 m." } }] },
+ *     { choices: [], usage: { prompt_tokens: 12, completion_tokens: 8 } }
+ *   ])
+ *
+ * await using gate = Gate.make(
+ *   ModelGuard.layerMemory({ budget: { maxCostPerDay: "$1" }, prices: { "my-model": { input: "$3/M", output: "$15/M" } } })
+ * )
+ *
+ * let text = ""
+ * const chunks = gate.stream(create, { model: "my-model", input: "How deep is the sea?", maxOutputTokens: 100 })
+ * for await (const { choices } of chunks) text += choices[0]?.delta.content ?? ""
+ * text // => "About 3,700 m."
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */
@@ -81,13 +125,20 @@ export const make = <R, E>(layer: Layer.Layer<R | ModelGuard.ModelGuard, E>): Ga
   const runtime = ManagedRuntime.make(layer)
   const dispose = () => runtime.dispose()
   return {
-    run: (call, { signal, usage = ModelUsage.fromReply, ...rest }) => {
+    run: (call, { signal, ...options }) => {
       // A promise rejects with anything, and the caller gets back just that.
       // @effect-diagnostics-next-line unknownInEffectCatch:off
-      const called = Effect.tryPromise({ try: call, catch: (error) => error })
+      const called = Effect.tryPromise({ try: call, catch: itself })
       return runtime
-        .runPromiseExit(ModelGuard.run(called, { ...rest, usage }), { signal })
+        .runPromiseExit(ModelGuard.run(called, options), { signal })
         .then((exit) => (Exit.isSuccess(exit) ? exit.value : Promise.reject(reasonOf(exit.cause, signal))))
+    },
+    stream: (call, { signal, ...options }) => {
+      const guarded = ModelGuard.stream(opened(call), options)
+      const elements = Stream.toAsyncIterable(
+        Stream.unwrap(Effect.map(runtime.contextEffect, (services) => Stream.provideContext(guarded, services)))
+      )
+      return { [Symbol.asyncIterator]: () => endedBy(signal, elements[Symbol.asyncIterator]()) }
     },
     runtime,
     dispose,
@@ -95,5 +146,54 @@ export const make = <R, E>(layer: Layer.Layer<R | ModelGuard.ModelGuard, E>): Ga
   }
 }
 
+const itself = (error: unknown): unknown => error
+
 const reasonOf = (cause: Cause.Cause<unknown>, signal: AbortSignal | undefined): unknown =>
   signal?.aborted && Cause.hasInterrupts(cause) ? signal.reason : Cause.squash(cause)
+
+/** A call's elements. Its signal is aborted when they are over: some iterators cannot be left while they wait. */
+const opened = <A>(
+  call: (signal: AbortSignal) => AsyncIterable<A> | PromiseLike<AsyncIterable<A>>
+): Stream.Stream<A, unknown> =>
+  Stream.unwrap(
+    Effect.acquireRelease(
+      Effect.sync(() => new AbortController()),
+      (controller) => Effect.sync(() => controller.abort())
+    ).pipe(
+      // @effect-diagnostics-next-line unknownInEffectCatch:off
+      Effect.flatMap(({ signal }) => Effect.tryPromise({ try: () => Promise.resolve(call(signal)), catch: itself })),
+      Effect.map((elements) => Stream.fromAsyncIterable(elements, itself))
+    )
+  )
+
+/** An iterator that a signal ends at once, and not only when somebody asks for more. */
+const endedBy = <A>(signal: AbortSignal | undefined, elements: AsyncIterator<A>): AsyncIterator<A> => {
+  let over = false
+  const leave = () => {
+    over = true
+    signal?.removeEventListener("abort", abort)
+  }
+  const close = (): Promise<IteratorResult<A>> => elements.return!()
+  const abort = (): void => void close().catch(() => undefined)
+  signal?.addEventListener("abort", abort)
+  const next = (): Promise<IteratorResult<A>> =>
+    signal?.aborted && !over ? close().then(() => Promise.reject(signal.reason)) : elements.next()
+  return {
+    next: () =>
+      next().then(
+        (result) => {
+          if (result.done && signal?.aborted && !over) return Promise.reject(signal.reason)
+          if (result.done) leave()
+          return result
+        },
+        (error) => {
+          leave()
+          return Promise.reject(error)
+        }
+      ),
+    return: () => {
+      leave()
+      return close()
+    }
+  }
+}

@@ -53,7 +53,8 @@ export interface Call<in A = unknown, in E = unknown> extends Common<E> {
 /**
  * A streamed call of a model to be guarded.
  *
- * - `delivered`: what an element brings of the answer, as text or in tokens. Asked once for each.
+ * - `delivered`: what an element brings of the answer, as text or in tokens. Asked once for each. Default: its text, where
+ *   the vendors put it; of an element that is none of theirs all text.
  * - `usage`: what an element says the whole call took. It is given what an earlier one said. The last answer wins, and
  *   what is delivered after it is added. Default `ModelUsage.fromReply`.
  * - `chunk`: how many tokens of output are held ahead. Default 256.

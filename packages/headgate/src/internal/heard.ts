@@ -1,11 +1,15 @@
 import { fromReply, type ModelUsage } from "../ModelUsage.ts"
 import { isCount, modelUsageFault, wholeNumber } from "./input.ts"
 import { invalidUsage } from "./refusal.ts"
+import { outputIn } from "./vendorOutput.ts"
 
 /** How to read what the elements of a model's stream say. */
 export interface Listening<in A> {
-  /** What an element brings of the answer: its text, or how many tokens it is. */
-  readonly delivered: (element: A) => string | number
+  /**
+   * What an element brings of the answer: its text, or how many tokens it is. Default: the text where the vendors put it;
+   * an element that is none of theirs counts with all its text.
+   */
+  readonly delivered?: ((element: A) => string | number) | undefined
   /**
    * What an element says of the whole call. It is given what an earlier one said. The last answer wins; what is delivered
    * after it is added. Default `ModelUsage.fromReply`.
@@ -34,7 +38,7 @@ export class Heard<A> {
 
   /** Takes in what an element delivers. Throws if that cannot be read. */
   deliver(element: A): void {
-    const size = this.listening.delivered(element)
+    const size = (this.listening.delivered ?? outputIn)(element)
     const isText = typeof size === "string"
     if (!isText && !isCount(size)) throw invalidUsage("delivered", `text, or ${wholeNumber}`, size)
     if (!isText) this.counted += size

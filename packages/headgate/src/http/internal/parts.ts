@@ -1,4 +1,5 @@
 import * as Sse from "effect/encoding/Sse"
+import { knownOutputIn } from "../../internal/vendorOutput.ts"
 import * as ModelUsage from "../../ModelUsage.ts"
 import { field, items, parseJson } from "./json.ts"
 import type { Api } from "./recognized.ts"
@@ -7,33 +8,6 @@ import type { Api } from "./recognized.ts"
 export interface Part {
   readonly delivered: string
   readonly usage: ModelUsage.ModelUsage | undefined
-}
-
-/** What stands beside the output in a delta. */
-const labels = new Set(["type", "role", "id", "call_id", "name", "index", "signature", "thoughtSignature", "mimeType"])
-
-/** All text in a delta: its content, reasoning, refusals, and the input of tools, whatever a vendor calls them. */
-const textIn = (value: unknown): string => {
-  if (typeof value === "string") return value
-  if (Array.isArray(value)) return value.map(textIn).join("")
-  if (typeof value !== "object" || value === null) return ""
-  return Object.entries(value)
-    .map(([key, inner]) => (labels.has(key) ? "" : textIn(inner)))
-    .join("")
-}
-
-const outputs: Readonly<Record<Api, (event: unknown) => string>> = {
-  chat: (event) =>
-    items(field(event, "choices"))
-      .map((choice) => textIn(field(choice, "delta")))
-      .join(""),
-  responses: (event) => (String(field(event, "type")).endsWith(".delta") ? textIn(field(event, "delta")) : ""),
-  messages: (event) => (field(event, "type") === "content_block_delta" ? textIn(field(event, "delta")) : ""),
-  gemini: (event) =>
-    items(field(event, "candidates"))
-      .map((candidate) => textIn(field(candidate, "content")))
-      .join(""),
-  embeddings: () => ""
 }
 
 /** The parts of a stream that say what it took up to now say too little when it is cut: the last word is heard alone. */
@@ -55,7 +29,7 @@ export const partsOf = (api: Api, isEvents: boolean): ((bytes: Uint8Array | unde
   let said: ModelUsage.ModelUsage | undefined
   let usage: ModelUsage.ModelUsage | undefined
   const read = (event: unknown): void => {
-    delivered += outputs[api](event)
+    delivered += knownOutputIn(event) ?? ""
     said = ModelUsage.fromReply(event, said) ?? said
     if (isLast[api](event)) usage = said
   }
