@@ -101,12 +101,11 @@ export interface Gate<R> {
  * import { Gate, ModelGuard } from "headgate"
  *
  * // As `openai.chat.completions.create({ ...request, stream: true, stream_options }, { signal, maxRetries: 0 })` answers.
- * const create = (_signal: AbortSignal) =>
- *   ReadableStream.from([
- *     { choices: [{ delta: { content: "About " } }] },
- *     { choices: [{ delta: { content: "3,700 m." } }] },
- *     { choices: [], usage: { prompt_tokens: 12, completion_tokens: 8 } }
- *   ])
+ * async function* create(_signal: AbortSignal) {
+ *   yield { choices: [{ delta: { content: "About " } }] }
+ *   yield { choices: [{ delta: { content: "3,700 m." } }] }
+ *   yield { choices: [], usage: { prompt_tokens: 12, completion_tokens: 8 } }
+ * }
  *
  * await using gate = Gate.make(
  *   ModelGuard.layerMemory({ budget: { maxCostPerDay: "$1" }, prices: { "my-model": { input: "$3/M", output: "$15/M" } } })
