@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Layer from "effect/Layer"
 import * as ManagedRuntime from "effect/ManagedRuntime"
+import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
 import * as ModelGuard from "./ModelGuard.ts"
 
@@ -125,15 +126,13 @@ export const make = <R, E>(layer: Layer.Layer<R | ModelGuard.ModelGuard, E>): Ga
   const dispose = () => runtime.dispose()
   return {
     run: (call, { signal, ...options }) => {
-      // A promise rejects with anything, and the caller gets back just that.
-      // @effect-diagnostics-next-line unknownInEffectCatch:off
-      const called = Effect.tryPromise({ try: call, catch: itself })
+      const called = (signal: AbortSignal) => Promise.resolve(answeredBy(call(signal)))
       return runtime
-        .runPromiseExit(ModelGuard.run(called, options), { signal })
+        .runPromiseExit(ModelGuard.run(heard(called, options), options), { signal })
         .then((exit) => (Exit.isSuccess(exit) ? exit.value : Promise.reject(reasonOf(exit.cause, signal))))
     },
     stream: (call, { signal, ...options }) => {
-      const guarded = ModelGuard.stream(opened(call), options)
+      const guarded = ModelGuard.stream(opened(call, options), options)
       const elements = Stream.toAsyncIterable(
         Stream.unwrap(Effect.map(runtime.contextEffect, (services) => Stream.provideContext(guarded, services)))
       )
@@ -150,17 +149,52 @@ const itself = (error: unknown): unknown => error
 const reasonOf = (cause: Cause.Cause<unknown>, signal: AbortSignal | undefined): unknown =>
   signal?.aborted && Cause.hasInterrupts(cause) ? signal.reason : Cause.squash(cause)
 
+/** A reply, and the response that it came in if that is known. */
+interface Answered<A> {
+  readonly data: A
+  readonly response?: unknown
+}
+
+/** The SDKs of OpenAI and Anthropic give the response too, with its headers, to who asks for it in place of `then`. */
+const answeredBy = <A>(promise: PromiseLike<A>): PromiseLike<Answered<A>> =>
+  Predicate.hasProperty(promise, "withResponse") && typeof promise.withResponse === "function"
+    ? promise.withResponse()
+    : promise.then((data) => ({ data }))
+
+/** A call that tells the rate limiter what its reply says of the provider's limits. */
+const heard = <A>(
+  call: (signal: AbortSignal) => Promise<Answered<A>>,
+  { model, subject }: Pick<ModelGuard.Call, "model" | "subject">
+): Effect.Effect<A, unknown, ModelGuard.ModelGuard> =>
+  // A promise rejects with anything, and the caller gets back just that.
+  // @effect-diagnostics-next-line unknownInEffectCatch:off
+  Effect.flatMap(Effect.tryPromise({ try: call, catch: itself }), ({ data, response }) =>
+    response === undefined
+      ? Effect.succeed(data)
+      : Effect.as(
+          ModelGuard.ModelGuard.use((guard) => guard.heard(response, { model, ...subject })),
+          data
+        )
+  )
+
+type Opening<A> = (signal: AbortSignal) => AsyncIterable<A> | PromiseLike<AsyncIterable<A>>
+
 /** A call's elements. Its signal is aborted when they are over: some iterators cannot be left while they wait. */
 const opened = <A>(
-  call: (signal: AbortSignal) => AsyncIterable<A> | PromiseLike<AsyncIterable<A>>
-): Stream.Stream<A, unknown> =>
+  call: Opening<A>,
+  options: Pick<ModelGuard.Call, "model" | "subject">
+): Stream.Stream<A, unknown, ModelGuard.ModelGuard> =>
   Stream.unwrap(
     Effect.acquireRelease(
       Effect.sync(() => new AbortController()),
       (controller) => Effect.sync(() => controller.abort())
     ).pipe(
-      // @effect-diagnostics-next-line unknownInEffectCatch:off
-      Effect.flatMap(({ signal }) => Effect.tryPromise({ try: () => Promise.resolve(call(signal)), catch: itself })),
+      Effect.flatMap(({ signal }) =>
+        heard(() => {
+          const elements = call(signal)
+          return Promise.resolve(Symbol.asyncIterator in elements ? { data: elements } : answeredBy(elements))
+        }, options)
+      ),
       Effect.map((elements) => Stream.fromAsyncIterable(elements, itself))
     )
   )

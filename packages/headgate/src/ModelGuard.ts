@@ -10,10 +10,13 @@
  *
  * @since 0.1.0
  */
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
+import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
 import type * as Alerts from "./Alerts.ts"
 import type * as Budget from "./Budget.ts"
@@ -24,9 +27,10 @@ import type { Listening } from "./internal/heard.ts"
 import * as metrics from "./internal/metrics.ts"
 import { pricedEnd, pricedMost, type Till } from "./internal/modelCall.ts"
 import { planOf, pricedStream } from "./internal/modelStream.ts"
+import { feedbackOfResponse } from "./internal/signals.ts"
 import type { ModelUsage } from "./ModelUsage.ts"
 import * as Price from "./Price.ts"
-import type * as RateLimiter from "./RateLimiter.ts"
+import * as RateLimiter from "./RateLimiter.ts"
 import type * as Retry from "./Retry.ts"
 import type { Subject } from "./Subject.ts"
 import type * as Usage from "./Usage.ts"
@@ -99,6 +103,8 @@ export class ModelGuard extends Context.Service<
       self: Stream.Stream<A, E, R>,
       call: StreamCall<A, E>
     ) => Stream.Stream<A, E | ModelGuardError, R>
+    /** Tells the rate limiter what the headers of a reply say of the provider's limits. */
+    readonly heard: (response: unknown, subject?: Subject) => Effect.Effect<void>
   }
 >()("headgate/ModelGuard") {}
 
@@ -122,66 +128,84 @@ export interface Options extends Guard.Options, Price.Options {
   readonly estimator?: Estimator.Options | undefined
 }
 
+/** What a model guard puts in order. A `Guard.layer` gives its rate limiter too. */
+type Requirements = Guard.Guard | RateLimiter.RateLimiter | Price.Price | Estimator.Estimator
+
 /**
- * Makes the service of the three services it puts in order.
+ * Makes the service of the services it puts in order.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const make: Effect.Effect<Service, never, Guard.Guard | Price.Price | Estimator.Estimator> = Effect.gen(
-  function* () {
-    const guard = yield* Guard.Guard
-    const price = yield* Price.Price
-    const estimator = yield* Estimator.Estimator
+export const make: Effect.Effect<Service, never, Requirements> = Effect.gen(function* () {
+  const guard = yield* Guard.Guard
+  const price = yield* Price.Price
+  const estimator = yield* Estimator.Estimator
+  const limiter = yield* RateLimiter.RateLimiter
 
-    const tillOf = (call: Common<never>): Till => ({
-      cost: (usage) => price.cost(call.model, usage, call),
-      observe: (usage) => estimator.observe(call, usage)
+  const heard: Service["heard"] = (response, subject) =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      const feedback = feedbackOfResponse(response, now)
+      return feedback === undefined ? Effect.void : Effect.ignore(limiter.feedback(feedback, subject))
     })
 
-    return {
-      run: (self, call) => {
-        const till = tillOf(call)
-        return Effect.flatMap(
-          Effect.flatMap(estimator.estimate(call), (most) => pricedMost(till, most)).pipe(Effect.tapError(refused)),
-          (estimate) => {
-            let took: Usage.Input | undefined
-            return guard.guard(
-              Effect.onExit(self, (exit) =>
-                Effect.map(pricedEnd(till, exit, call, estimate), (usage) => {
-                  took = usage
-                })
-              ),
-              {
-                estimate,
-                actual: () => took ?? estimate,
-                actualOnError: () => took,
-                subject: { model: call.model, ...call.subject },
-                onUnknown: call.onUnknown
-              }
-            )
-          }
-        )
-      },
-      stream: (self, call) => {
-        const till = tillOf(call)
-        const plan = Effect.flatMap(estimator.estimate(call), (most) => planOf(till, most, call.chunk ?? 256))
-        return Stream.unwrap(
-          Effect.map(Effect.tapError(plan, refused), (plan) => {
-            const { elements, ...reading } = pricedStream(self, call, till, plan, estimator.meter(call.model))
-            const guarded = guard.guardStream(elements, {
-              ...plan,
-              ...reading,
-              subject: { model: call.model, ...call.subject },
+  const tillOf = (call: Common<never>): Till => ({
+    cost: (usage) => price.cost(call.model, usage, call),
+    observe: (usage) => estimator.observe(call, usage)
+  })
+
+  return {
+    run: (self, call) => {
+      const till = tillOf(call)
+      return Effect.flatMap(
+        Effect.flatMap(estimator.estimate(call), (most) => pricedMost(till, most)).pipe(Effect.tapError(refused)),
+        (estimate) => {
+          let took: Usage.Input | undefined
+          const subject = { model: call.model, ...call.subject }
+          return guard.guard(
+            Effect.onExit(self, (exit) =>
+              Effect.flatMap(pricedEnd(till, exit, call, estimate), (usage) => {
+                took = usage
+                const response = Exit.isSuccess(exit) ? responseIn(exit.value) : undefined
+                return response === undefined ? Effect.void : heard(response, subject)
+              })
+            ),
+            {
+              estimate,
+              actual: () => took ?? estimate,
+              actualOnError: () => took,
+              subject,
               onUnknown: call.onUnknown
-            })
-            return Stream.map(guarded, ({ element }) => element)
+            }
+          )
+        }
+      )
+    },
+    stream: (self, call) => {
+      const till = tillOf(call)
+      const plan = Effect.flatMap(estimator.estimate(call), (most) => planOf(till, most, call.chunk ?? 256))
+      return Stream.unwrap(
+        Effect.map(Effect.tapError(plan, refused), (plan) => {
+          const { elements, ...reading } = pricedStream(self, call, till, plan, estimator.meter(call.model))
+          const guarded = guard.guardStream(elements, {
+            ...plan,
+            ...reading,
+            subject: { model: call.model, ...call.subject },
+            onUnknown: call.onUnknown
           })
-        )
-      }
-    }
+          return Stream.map(guarded, ({ element }) => element)
+        })
+      )
+    },
+    heard
   }
-)
+})
+
+/** The response that a reply came in, where it keeps that. */
+const responseIn = (reply: unknown): object | undefined =>
+  Predicate.hasProperty(reply, "response") && Predicate.hasProperty(reply.response, "headers")
+    ? reply.response
+    : undefined
 
 const refused = ({ _tag }: InvalidUsage | UnpricedModel): Effect.Effect<void> =>
   Effect.withFiber((fiber) => {
@@ -196,8 +220,7 @@ const refused = ({ _tag }: InvalidUsage | UnpricedModel): Effect.Effect<void> =>
  * @category layers
  * @since 0.1.0
  */
-export const layer: Layer.Layer<ModelGuard, never, Guard.Guard | Price.Price | Estimator.Estimator> =
-  Layer.effect(ModelGuard)(make)
+export const layer: Layer.Layer<ModelGuard, never, Requirements> = Layer.effect(ModelGuard)(make)
 
 /**
  * A model guard with all it consists of, in this process's memory. Needs nothing and gives all services.
@@ -230,6 +253,11 @@ export const layerMemory = (
 /**
  * Runs an effect as a guarded call of a model: prices and estimates it, reserves that, waits for a place, calls, retries
  * what is worth it, and settles what the reply says it took, at its price.
+ *
+ * **Details**
+ *
+ * A reply that keeps its response, as those of `create(…).withResponse()` and of Vercel's `ai` do, tells the rate limiter
+ * by its headers what is left of the provider's limits. Errors do so by themselves.
  *
  * **Gotchas**
  *

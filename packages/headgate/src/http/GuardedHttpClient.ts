@@ -9,7 +9,6 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as HttpClient from "effect/http/HttpClient"
@@ -19,10 +18,8 @@ import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import { oneOf } from "../internal/plans.ts"
-import { feedbackOf } from "../internal/signals.ts"
 import * as ModelGuard from "../ModelGuard.ts"
 import * as ModelUsage from "../ModelUsage.ts"
-import * as RateLimiter from "../RateLimiter.ts"
 import type { Subject } from "../Subject.ts"
 import { type Medium, withoutMedia } from "./internal/media.ts"
 import { type Recognized, recognize } from "./internal/recognized.ts"
@@ -88,7 +85,6 @@ const guarding = (options: Options = {}) => {
 
   return Effect.gen(function* () {
     const guard = yield* ModelGuard.ModelGuard
-    const limiter = yield* RateLimiter.RateLimiter
 
     const callOf = (request: HttpClientRequest.HttpClientRequest, recognized: Recognized) => {
       const { media, text } = withoutMedia(recognized.body)
@@ -103,14 +99,6 @@ const guarding = (options: Options = {}) => {
         onUnknown
       }
     }
-
-    /** Tells the rate limiter what a reply says of the provider's limits. Of replies that are errors the guard does. */
-    const heard = (response: Response, subject: Subject): Effect.Effect<Response> =>
-      Effect.flatMap(Clock.currentTimeMillis, (now) => {
-        const feedback = feedbackOf(response, now)
-        const told = feedback === undefined ? Effect.void : Effect.ignore(limiter.feedback(feedback, subject))
-        return Effect.as(told, response)
-      })
 
     return <E, R>(
       execute: Effect.Effect<Response, E, R>,
@@ -132,15 +120,17 @@ const guarding = (options: Options = {}) => {
         ),
         Effect.flatMap((response) =>
           response.status < 400
-            ? heard(response, call.subject)
+            ? Effect.succeed(response)
             : Effect.tapError(failWithStatus(response, undefined), (error) =>
                 Effect.sync(() => refused.set(error, error.response ?? response))
               )
         )
       )
+      // Of a reply that is no stream, and of errors, the guard does so itself.
+      const heard = (response: Response) => guard.heard(response, call.subject)
       const guarded: Effect.Effect<Response, E | GuardedError, R> = recognized.stream
         ? replyOf(
-            guard.stream(elementsOf(attempt, recognized.api), {
+            guard.stream(elementsOf(Effect.tap(attempt, heard), recognized.api), {
               ...call,
               delivered: (element: Element) => ("part" in element ? element.part.delivered : ""),
               usage: (element) => ("part" in element ? element.part.usage : undefined)
@@ -229,19 +219,11 @@ export const make: {
     options?: Options
   ): <E, R>(
     client: HttpClient.HttpClient.With<E, R>
-  ) => Effect.Effect<
-    HttpClient.HttpClient.With<E | GuardedError, R>,
-    never,
-    ModelGuard.ModelGuard | RateLimiter.RateLimiter
-  >
+  ) => Effect.Effect<HttpClient.HttpClient.With<E | GuardedError, R>, never, ModelGuard.ModelGuard>
   <E, R>(
     client: HttpClient.HttpClient.With<E, R>,
     options?: Options
-  ): Effect.Effect<
-    HttpClient.HttpClient.With<E | GuardedError, R>,
-    never,
-    ModelGuard.ModelGuard | RateLimiter.RateLimiter
-  >
+  ): Effect.Effect<HttpClient.HttpClient.With<E | GuardedError, R>, never, ModelGuard.ModelGuard>
 } = dual(
   (args) => HttpClient.isHttpClient(args[0]),
   <E, R>(client: HttpClient.HttpClient.With<E, R>, options?: Options) =>
@@ -293,7 +275,7 @@ export const make: {
  */
 export const layer = (
   options?: Options
-): Layer.Layer<HttpClient.HttpClient, never, HttpClient.HttpClient | ModelGuard.ModelGuard | RateLimiter.RateLimiter> =>
+): Layer.Layer<HttpClient.HttpClient, never, HttpClient.HttpClient | ModelGuard.ModelGuard> =>
   Layer.effect(HttpClient.HttpClient)(
     Effect.gen(function* () {
       const client = yield* HttpClient.HttpClient

@@ -29,7 +29,8 @@ const told = (
         Stream.onStart(
           self,
           Effect.sync(() => (input = call.input))
-        )
+        ),
+      heard: () => Effect.void
     })
     const layer = guarded(yield* provider({ parts: [text("{}")] }), options).pipe(
       Layer.provide(Layer.succeed(ModelGuard.ModelGuard)(guard))

@@ -159,7 +159,7 @@ describe("refusalOf", () => {
   it.effect.each(methods)("tells of a store that failed during %s, which is not to be retried", (method) =>
     Effect.gen(function* () {
       const broken = new StoreError({ operation: "reserve", outcome: "unknown", cause: new Error("connection lost") })
-      const guard = { run: () => Effect.fail(broken), stream: () => Stream.fail(broken) }
+      const guard = { run: () => Effect.fail(broken), stream: () => Stream.fail(broken), heard: () => Effect.void }
       const layer = guarded(yield* provider(answer)).pipe(Layer.provide(Layer.succeed(ModelGuard.ModelGuard)(guard)))
       const error = yield* Effect.flip(Effect.provide(ways[method], layer))
       assert.isFalse(error.isRetryable)
