@@ -61,6 +61,10 @@ const worthwhile: ReadonlyArray<readonly [string, unknown]> = [
   ["our BudgetThrottled", new BudgetThrottled({ until: DateTime.makeUnsafe(0), retryAfter: zero })],
   ["isRetryable: true", { isRetryable: true, status: 400 }],
   ["x-should-retry: true", new APIError(400, { "x-should-retry": "true" })],
+  [
+    "Vercel's x-should-retry: true",
+    { isRetryable: false, statusCode: 400, responseHeaders: { "x-should-retry": "true" } }
+  ],
   ["status 408", new APIError(408)],
   ["status 409", new APIError(409)],
   ["status 429", new APIError(429)],
@@ -108,6 +112,12 @@ const hopeless: ReadonlyArray<readonly [string, unknown]> = [
   ],
   ["isRetryable: false", { isRetryable: false, status: 503 }],
   ["x-should-retry: false", new APIError(503, { "x-should-retry": "false" })],
+  ["Vercel's x-should-retry: false", { isRetryable: true, responseHeaders: { "x-should-retry": "false" } }],
+  [
+    "isRetryable: false of who wrapped it",
+    { isRetryable: false, cause: new APIError(503, { "x-should-retry": "true" }) }
+  ],
+  ["Vercel's insufficient_quota", { isRetryable: true, data: { error: { code: "insufficient_quota" } } }],
   ["status 400", new APIError(400)],
   ["status 401", new APIError(401)],
   ["status 404", http(404)],

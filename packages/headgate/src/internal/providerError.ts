@@ -12,7 +12,7 @@ import { decimalOf, retryAfterText } from "./waits.ts"
  */
 type Facts = Words
 
-const deeper = ["reason", "http", "response", "error", "cause"] as const
+const deeper = ["reason", "http", "response", "error", "data", "cause"] as const
 
 /** The error, then what it holds, a few levels down. */
 const levels = (error: unknown): ReadonlyArray<Facts> => {
@@ -42,7 +42,11 @@ export const statusOf = (error: unknown): number | undefined =>
 
 /** The headers of the reply, wherever the error keeps them, with their names in lower case. */
 export const headersOf = (error: unknown): ReadonlyArray<ReadonlyMap<string, string>> =>
-  levels(error).flatMap(({ headers }) => (isWords(headers) ? [lowerCased(headers)] : []))
+  levels(error).flatMap((facts) => headersIn(facts) ?? [])
+
+/** Vercel's errors have another word for them. */
+const headersIn = ({ headers, responseHeaders = headers }: Facts): ReadonlyMap<string, string> | undefined =>
+  isWords(responseHeaders) ? lowerCased(responseHeaders) : undefined
 
 /** `Headers` of the web, whoever wrote the class, or a record as Effect and Node have it. */
 const lowerCased = (headers: Facts): ReadonlyMap<string, string> => {
@@ -68,9 +72,16 @@ export const mentions = (error: unknown, isSuch: (word: string) => boolean): boo
     [_tag, code, name, type].some((word) => typeof word === "string" && isSuch(word)) ? true : undefined
   ) ?? false
 
-/** Whether the error says of itself that it is worth another try. */
+/**
+ * Whether the error says of itself that it is worth another try: by the header `x-should-retry`, or by `isRetryable`, which
+ * where both stand together is the guess of a client.
+ */
 export const saysRetryable = (error: unknown): boolean | undefined =>
-  first(error, ({ isRetryable }) => (typeof isRetryable === "boolean" ? isRetryable : undefined))
+  first(error, (facts) => {
+    const header = headersIn(facts)?.get("x-should-retry")
+    if (header === "true" || header === "false") return header === "true"
+    return typeof facts.isRetryable === "boolean" ? facts.isRetryable : undefined
+  })
 
 const usable = (millis: number | undefined): number | undefined =>
   millis !== undefined && millis >= 0 ? millis : undefined
@@ -100,14 +111,19 @@ const textOf = (text: string, now: number): number | undefined =>
   retryAfterText(text, now) ??
   Option.getOrUndefined(Option.map(Duration.fromInput(text as Duration.Input), Duration.toMillis))
 
-/** Gemini says it in the body; its SDKs keep that as `details`, as `errorDetails`, or as the text of the message. */
-const retryInfoOf = ({ details, errorDetails, message }: Facts, now: number): number | undefined => {
+/**
+ * Gemini says it in the body; its SDKs keep that as `details`, as `errorDetails`, or as the text of the message, Vercel's
+ * as `responseBody`.
+ */
+const retryInfoOf = ({ details, errorDetails, message, responseBody }: Facts, now: number): number | undefined => {
   for (const detail of [details, errorDetails].flat()) {
     if (!isWords(detail) || !String(detail["@type"]).endsWith("google.rpc.RetryInfo")) continue
     return typeof detail.retryDelay === "string" ? retryAfterText(detail.retryDelay, now) : undefined
   }
-  const [, delay] = (typeof message === "string" && inMessage.exec(message)) || []
-  return delay === undefined ? undefined : retryAfterText(delay, now)
+  for (const text of [message, responseBody]) {
+    const [, delay] = (typeof text === "string" && inMessage.exec(text)) || []
+    if (delay !== undefined) return retryAfterText(delay, now)
+  }
 }
 
 const inMessage = /google\.rpc\.RetryInfo"[^{}]{0,200}"retryDelay"\s*:\s*"([^"]{1,40})"/

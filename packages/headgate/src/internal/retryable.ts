@@ -1,4 +1,4 @@
-import { first, headerOf, isBilled, isTransport, mentions, saysRetryable, statusOf } from "./providerError.ts"
+import { first, isBilled, isTransport, mentions, saysRetryable, statusOf } from "./providerError.ts"
 
 /**
  * The key of the mark that `retryable` sets. An error class may carry it itself.
@@ -74,8 +74,8 @@ const isPermanent = (word: string): boolean => permanentWords.has(word) || word.
 /**
  * Whether an error is worth a retry. The first of these that says something decides: the mark of `retryable`; our own
  * errors, also as the cause of another (`RateLimitExceeded` and `BudgetThrottled` are, the others are not); failures that were billed, and permanent
- * ones such as `insufficient_quota` (not); `isRetryable` of the error; the header `x-should-retry`; the status (408,
- * 409, 429 and from 500 on); failures of the transport. Anything else is not.
+ * ones such as `insufficient_quota` (not); the header `x-should-retry`, or `isRetryable` of the error, of which the outer
+ * one counts; the status (408, 409, 429 and from 500 on); failures of the transport. Anything else is not.
  *
  * **Example** (A provider's errors)
  *
@@ -98,8 +98,6 @@ export const isRetryable = (error: unknown): boolean => {
   if (mentions(error, isBilled) || mentions(error, isPermanent)) return false
   const says = saysRetryable(error)
   if (says !== undefined) return says
-  const header = headerOf(error, "x-should-retry")
-  if (header === "true" || header === "false") return header === "true"
   const status = statusOf(error)
   return status === undefined
     ? mentions(error, isTransport)

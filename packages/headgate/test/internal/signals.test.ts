@@ -201,6 +201,9 @@ describe("feedbackOf", () => {
     assert.deepStrictEqual(said(Object.assign(new Error(JSON.stringify(body)), { status: 429 })), {
       retryAfter: 34_400
     })
+    assert.deepStrictEqual(said({ statusCode: 429, responseBody: JSON.stringify(body, null, 2) }), {
+      retryAfter: 34_400
+    })
     assert.isTrue(Retry.isRetryable({ status: 429, error: body }))
     for (const retryDelay of ["soon", "", "-3s", 34, null]) {
       assert.isUndefined(said({ error: { details: [{ ...details[1], retryDelay }] } }))
