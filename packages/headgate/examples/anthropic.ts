@@ -18,11 +18,12 @@ const call = (prompt: string) => ({ model, input: prompt, maxOutputTokens: 500 }
 /** The guard reads the cause of the error: it waits as long as Anthropic asks, and asks again what is worth it. */
 const ask = (claude: Anthropic, prompt: string) =>
   Effect.tryPromise({
-    try: (signal) => claude.messages.create(request(prompt), { signal }),
+    // With the response: its headers say what is left, and pace the limiter.
+    try: (signal) => claude.messages.create(request(prompt), { signal }).withResponse(),
     catch: failed
   }).pipe(
     ModelGuard.run(call(prompt)),
-    Effect.map(({ content }) => content.map((block) => (block.type === "text" ? block.text : "")).join(""))
+    Effect.map(({ data }) => data.content.map((block) => (block.type === "text" ? block.text : "")).join(""))
   )
 
 /** Held for chunk by chunk, and settled on what has come, should it be interrupted. */

@@ -10,13 +10,11 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
-import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
 import type * as Alerts from "./Alerts.ts"
 import type * as Budget from "./Budget.ts"
@@ -24,10 +22,10 @@ import type { InvalidUsage, UnpricedModel } from "./Errors.ts"
 import * as Estimator from "./Estimator.ts"
 import * as Guard from "./Guard.ts"
 import type { Listening } from "./internal/heard.ts"
+import { hearing } from "./internal/hearing.ts"
 import * as metrics from "./internal/metrics.ts"
 import { pricedEnd, pricedMost, type Till } from "./internal/modelCall.ts"
 import { planOf, pricedStream } from "./internal/modelStream.ts"
-import { feedbackOfResponse } from "./internal/signals.ts"
 import type { ModelUsage } from "./ModelUsage.ts"
 import * as Price from "./Price.ts"
 import * as RateLimiter from "./RateLimiter.ts"
@@ -103,8 +101,11 @@ export class ModelGuard extends Context.Service<
       self: Stream.Stream<A, E, R>,
       call: StreamCall<A, E>
     ) => Stream.Stream<A, E | ModelGuardError, R>
-    /** Tells the rate limiter what the headers of a reply say of the provider's limits. */
-    readonly heard: (response: unknown, subject?: Subject) => Effect.Effect<void>
+    /**
+     * Tells the rate limiter what a reply says of the provider's limits by its headers, or by those of its `response`. `run`
+     * does so by itself.
+     */
+    readonly heard: (reply: unknown, subject?: Subject) => Effect.Effect<void>
   }
 >()("headgate/ModelGuard") {}
 
@@ -141,13 +142,7 @@ export const make: Effect.Effect<Service, never, Requirements> = Effect.gen(func
   const guard = yield* Guard.Guard
   const price = yield* Price.Price
   const estimator = yield* Estimator.Estimator
-  const limiter = yield* RateLimiter.RateLimiter
-
-  const heard: Service["heard"] = (response, subject) =>
-    Effect.flatMap(Clock.currentTimeMillis, (now) => {
-      const feedback = feedbackOfResponse(response, now)
-      return feedback === undefined ? Effect.void : Effect.ignore(limiter.feedback(feedback, subject))
-    })
+  const heard = hearing((yield* RateLimiter.RateLimiter).feedback)
 
   const tillOf = (call: Common<never>): Till => ({
     cost: (usage) => price.cost(call.model, usage, call),
@@ -166,8 +161,7 @@ export const make: Effect.Effect<Service, never, Requirements> = Effect.gen(func
             Effect.onExit(self, (exit) =>
               Effect.flatMap(pricedEnd(till, exit, call, estimate), (usage) => {
                 took = usage
-                const response = Exit.isSuccess(exit) ? responseIn(exit.value) : undefined
-                return response === undefined ? Effect.void : heard(response, subject)
+                return Exit.isSuccess(exit) ? heard(exit.value, subject) : Effect.void
               })
             ),
             {
@@ -200,12 +194,6 @@ export const make: Effect.Effect<Service, never, Requirements> = Effect.gen(func
     heard
   }
 })
-
-/** The response that a reply came in, where it keeps that. */
-const responseIn = (reply: unknown): object | undefined =>
-  Predicate.hasProperty(reply, "response") && Predicate.hasProperty(reply.response, "headers")
-    ? reply.response
-    : undefined
 
 const refused = ({ _tag }: InvalidUsage | UnpricedModel): Effect.Effect<void> =>
   Effect.withFiber((fiber) => {
@@ -254,14 +242,12 @@ export const layerMemory = (
  * Runs an effect as a guarded call of a model: prices and estimates it, reserves that, waits for a place, calls, retries
  * what is worth it, and settles what the reply says it took, at its price.
  *
- * **Details**
- *
- * A reply that keeps its response, as those of `create(…).withResponse()` and of Vercel's `ai` do, tells the rate limiter
- * by its headers what is left of the provider's limits. Errors do so by themselves.
- *
  * **Gotchas**
  *
- * In a pipe the type of the answer comes from `usage` where that is annotated, as with `guard`.
+ * - SDKs retry too. Tell them not to (`maxRetries: 0`), so that each attempt takes its place in the limits and is paid.
+ * - Answers of SDKs come without headers, which say what is left of the provider's limits. Where your own limits are not
+ *   below those, ask for the response too: `create(…).withResponse()`. Those of Vercel's `ai` have it, and so have errors.
+ * - In a pipe the type of the answer comes from `usage` where that is annotated, as with `guard`.
  *
  * **Example** (A guarded call of a model)
  *

@@ -241,6 +241,28 @@ describe("a guarded call of a model", () => {
     }).pipe(run({ estimator: { output: "learned" }, unpriced: "free" }))
   )
 
+  it.effect("tells the rate limiter what the reply's headers say is left, and nothing that its body says", () =>
+    Effect.gen(function* () {
+      const usage = { inputTokens: 12, outputTokens: 8 }
+      const headers = { "x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "20s" }
+      const body = { usage, retryAfter: "1 hour", error: { headers }, response: { headers: {}, error: { headers } } }
+      yield* ModelGuard.run(Effect.succeed(body), call)
+      yield* ModelGuard.run(Effect.succeed({ usage, response: { headers: new Headers(headers) } }), call)
+      const error = yield* Effect.flip(ModelGuard.run(replying(usage), call))
+      assert.deepInclude(error, { _tag: "RateLimitExceeded", quota: "provider" })
+      assert.strictEqual((yield* state).tokens, 40)
+      const unreadable = {
+        usage,
+        get response(): object {
+          throw new Error("gone")
+        }
+      }
+      yield* ModelGuard.run(Effect.succeed(unreadable), { ...call, model: "another" })
+      // Another model has other limits.
+      yield* ModelGuard.run(replying(usage), { ...call, model: "other" })
+    }).pipe(run({ ...limits, rateLimiter: { onExceeded: "fail" }, unpriced: "free" }))
+  )
+
   it.effect("works over services that are there already", () =>
     Effect.gen(function* () {
       const own = Price.Price.of({ cost: () => Effect.succeed(Money.usd(0.5)) })

@@ -1,5 +1,4 @@
 import * as Duration from "effect/Duration"
-import * as Predicate from "effect/Predicate"
 import type { Unit } from "../Quota.ts"
 import { headersOf, retryAfterOf } from "./providerError.ts"
 import { isOurs } from "./retryable.ts"
@@ -89,10 +88,6 @@ export const feedbackOf = (reply: unknown, now: number): Feedback | undefined =>
     ...(retryAfter === undefined ? undefined : { retryAfter: span(retryAfter) })
   }
 }
-
-/** What a response says of the provider's limits by its headers alone: its body is a model's, who can say anything. */
-export const feedbackOfResponse = (response: unknown, now: number): Feedback | undefined =>
-  Predicate.hasProperty(response, "headers") ? feedbackOf({ headers: response.headers }, now) : undefined
 
 /** Whole milliseconds, rounded up but for the noise of fractions. */
 const span = (millis: number): Duration.Duration => Duration.millis(Math.ceil(millis - 1e-6))
