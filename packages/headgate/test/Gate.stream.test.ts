@@ -1,4 +1,5 @@
 // Streams of the vendors' official clients behind promises, guarded, from a provider on the loopback interface.
+import { createOpenAI } from "@ai-sdk/openai"
 import type Anthropic from "@anthropic-ai/sdk"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer } from "effect"
@@ -14,6 +15,8 @@ const slowly = { script: () => ({ answer: words, usage, every: "1 second" }) as 
 const textOf = (chunk: OpenAI.ChatCompletionChunk): string => chunk.choices[0]?.delta.content ?? ""
 const textOfEvent = (event: Anthropic.RawMessageStreamEvent): string =>
   event.type === "content_block_delta" && event.delta.type === "text_delta" ? event.delta.text : ""
+
+type ElementOf<S> = S extends AsyncIterable<infer A> ? A : never
 
 /** Reads until so many elements had text, and then leaves the loop. */
 const read = async <A>(stream: AsyncIterable<A>, textOf: (element: A) => string, most = Infinity) => {
@@ -61,6 +64,38 @@ describe("Gate.stream", () => {
       const stream = gate.stream((signal) => anthropic.messages.stream(message, { signal }), question)
       assert.strictEqual(yield* Effect.promise(() => read(stream, textOfEvent)), words)
       assert.strictEqual((yield* booked).tokens, 40)
+    })
+  )
+
+  it.effect("reads what a model of Vercel's ai gives, to its end or until the loop is left", () =>
+    Effect.gen(function* () {
+      const { booked, gate, provider } = yield* setUp(slowly)
+      const model = createOpenAI({ apiKey: "none", baseURL: `${provider.url}/v1` }).chat("my-model")
+      const prompt = [{ role: "user" as const, content: [{ type: "text" as const, text: "Six by seven?" }] }]
+      const parts = gate.stream(
+        (abortSignal) => model.doStream({ prompt, maxOutputTokens: 50, abortSignal }).then(({ stream }) => stream),
+        question
+      )
+      const textOf = (part: ElementOf<typeof parts>) => (part.type === "text-delta" ? part.delta : "")
+      assert.strictEqual(
+        yield* paced(
+          provider,
+          Effect.promise(() => read(parts, textOf))
+        ),
+        words
+      )
+      assert.deepStrictEqual(yield* booked, { tokens: 40, cost: 30 * 1000 + 10 * 10_000, held: 0 })
+      assert.strictEqual(
+        yield* paced(
+          provider,
+          Effect.promise(() => read(parts, textOf, 4))
+        ),
+        "one two three four "
+      )
+      yield* quiet(provider)
+      assert.deepInclude((yield* provider.calls).at(-1), { outcome: "interrupted" })
+      const { held, tokens } = yield* booked
+      assert.deepStrictEqual([held, tokens > 40 + 4], [0, true])
     })
   )
 
