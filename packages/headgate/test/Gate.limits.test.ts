@@ -3,7 +3,7 @@ import { createOpenAI } from "@ai-sdk/openai"
 import { assert, describe, it } from "@effect/vitest"
 import { generateText } from "ai"
 import { Clock, Effect } from "effect"
-import { RateLimitExceeded, type RateLimiter } from "headgate"
+import { ModelGuard, RateLimitExceeded, type RateLimiter } from "headgate"
 import type { LoopbackProvider } from "headgate/testing"
 import { chat, message, question, setUp, settled, streamed } from "./gates.ts"
 import { paced } from "./http/support.ts"
@@ -93,13 +93,22 @@ const viaVercel: Ask = ({ gate, provider }, user, max) =>
     { ...question, maxOutputTokens: max }
   )
 
+/** From Effect, which is given the response with the reply. */
+const viaEffect: Ask = ({ gate, openai }, user, max) =>
+  gate.runtime.runPromise(
+    Effect.tryPromise((signal) =>
+      openai.chat.completions.create({ ...chat, user, max_completion_tokens: max }, { signal }).withResponse()
+    ).pipe(ModelGuard.run({ ...question, maxOutputTokens: max }))
+  )
+
 describe("Gate, when 200 calls want in at 20 requests and 20,000 tokens a minute", () => {
   for (const [name, asks, answers] of [
     ["openai", [viaOpenai], {}],
     ["openai, each second one a stream,", [viaOpenai, viaOpenaiStream], {}],
     ["@anthropic-ai/sdk", [viaAnthropic], { tokenCharge: "settled" }],
     ["@anthropic-ai/sdk, each second one a stream,", [viaAnthropic, viaAnthropicStream], { tokenCharge: "settled" }],
-    ["ai", [viaVercel], {}]
+    ["ai", [viaVercel], {}],
+    ["openai in Effect", [viaEffect], {}]
   ] as const) {
     it.effect(`brings all of ${name} through with next to no 429, and counts as the provider does`, () =>
       Effect.gen(function* () {

@@ -160,6 +160,29 @@ describe.each(["openai", "@anthropic-ai/sdk"] as const)("through %s", (vendor) =
   )
 })
 
+describe("an SDK's own retries", () => {
+  it.effect(
+    "stand within those of the gate, which sees one request of three: so they are turned off (code_puppy #317)",
+    () =>
+      Effect.gen(function* () {
+        // The SDKs sleep in real time: a millisecond, as they are told.
+        const script = () => ({ fail: "unavailable", headers: { "retry-after-ms": "1" } }) as const
+        const requestsOf = Effect.fnUntraced(function* (maxRetries: number) {
+          const clients = yield* setUp({ script }, { retry: { jitter: "none", maxRetries: 1 } })
+          const { gate, openai, provider } = clients
+          yield* paced(
+            provider,
+            settled(gate.run((signal) => openai.chat.completions.create(chat, { signal, maxRetries }), question))
+          )
+          const calls = yield* provider.calls
+          return calls.map(({ request }) => request.headers["x-stainless-retry-count"])
+        })
+        assert.deepStrictEqual(yield* requestsOf(0), ["0", "0"])
+        assert.deepStrictEqual(yield* requestsOf(2), ["0", "1", "2", "0", "1", "2"])
+      })
+  )
+})
+
 describe("calls of models that cost nothing", () => {
   it.effect("go on when the money is spent (litellm #14004), but their paid fallback does not escape (#41344)", () =>
     Effect.gen(function* () {
