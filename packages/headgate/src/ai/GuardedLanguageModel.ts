@@ -183,6 +183,9 @@ export const make: {
  * **Gotchas**
  *
  * - Provide `ModelGuard` once around the program. An `ExecutionPlan` makes the layers of its steps anew for each attempt.
+ * - Guard a call once: here, or in the `HttpClient` beneath it. Both would hold it and charge it.
+ * - A provider says in the headers of its replies what is left of its limits. Models hand these on with errors only: where
+ *   your own limits are not below those, guard the `HttpClient` instead, with `GuardedHttpClient` of `headgate/http`.
  * - The message of a `QuotaExhaustedError` speaks of an account at the provider, also where it is our budget.
  * - With a toolkit there are two spans `LanguageModel.…`, one around the other: of the call, and of its provider's part.
  *

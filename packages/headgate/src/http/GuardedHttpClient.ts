@@ -177,6 +177,7 @@ const isRefusal = (error: GuardedError): error is Refusal => !HttpClientError.is
  *   Without it the call is settled on the estimate of its input and what was delivered.
  * - Retries belong in one place: leave out `HttpClient.retryTransient`, and set the retries of what is built on the client
  *   to none.
+ * - Guard a call once: here, or with the layers of `headgate/ai` above. Both would hold it and charge it.
  * - A file that is named by an id is not seen, and counts nothing in the estimate.
  *
  * **Example** (A guarded client)
