@@ -72,7 +72,7 @@ export interface Gate<R> {
  *
  * - SDKs retry too: those of OpenAI, of Anthropic and Vercel's `ai` twice if not told otherwise. Tell them not to
  *   (`maxRetries: 0`). Else each attempt of ours is up to three requests, of which the limits and the budget see one, and
- *   they come back sooner than the provider asked. It cannot be noticed from here.
+ *   they may come back sooner than the provider asked. It cannot be noticed from here.
  * - What the provider says remains of its limits is read from the response that the SDKs of OpenAI and Anthropic keep, and
  *   Vercel's `ai`. Return their promise itself: what an `async` function makes of it has lost that.
  * - `streamText` of `ai` hides errors in its parts: guard the model instead, as `examples/vercel.ts` does.
