@@ -27,6 +27,7 @@ import {
   type TimedStatus,
   timed
 } from "./internal/answers.ts"
+import { inOneStep, ledgerOf } from "./internal/atOnce.ts"
 import { type Options, rulesOf } from "./internal/budgetOptions.ts"
 import { makeConfigured } from "./internal/configured.ts"
 import * as environment from "./internal/environment.ts"
@@ -35,7 +36,7 @@ import { checkSubject, checkUsage } from "./internal/input.ts"
 import { Keeper } from "./internal/keeper.ts"
 import * as metrics from "./internal/metrics.ts"
 import { millisOf, oneOf } from "./internal/plans.ts"
-import { invalidUsage, refusal } from "./internal/refusal.ts"
+import { invalidUsage, trusted } from "./internal/refusal.ts"
 import { afterwards, tookOf } from "./internal/took.ts"
 import type * as Money from "./Money.ts"
 import * as QuotaStore from "./QuotaStore.ts"
@@ -199,6 +200,8 @@ const noDraws: ReadonlyArray<Allowance.Draw> = []
 
 const none: Subject = {}
 
+const byDefault: ReserveOptions = {}
+
 const foreign = invalidUsage("reservation", "made by reserve", "another object")
 
 const conflictOf = (conflict: QuotaStore.Conflict) => conflictError("reservation", conflict)
@@ -264,12 +267,22 @@ export const make = (
     const store = yield* QuotaStore.QuotaStore
     const alerts = yield* Alerts.Alerts
 
+    const ledger = ledgerOf(store)
+    const step = ledger === undefined ? Effect.withFiber : inOneStep
+
+    const tell = <A, E>(told: QuotaStore.Hold["alerts"], then: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+      told.length === 0 ? then : Effect.andThen(alerts.publishAll(told), then)
+
     /** Fails with a refusal. A budget that only watches tells of it and goes on. */
-    const refuse = (error: BudgetRefusal, told: QuotaStore.Refused["alerts"]): Effect.Effect<void, BudgetRefusal> =>
-      Effect.withFiber((fiber) => {
-        metrics.refusals[shadow ? "Shadow" : error._tag].updateUnsafe(1, fiber.context)
-        return Effect.andThen(alerts.publishAll(told), shadow ? Effect.void : Effect.fail(error))
-      })
+    const refuse = <A, E>(
+      fiber: Fiber.Fiber<unknown, unknown>,
+      error: BudgetRefusal,
+      told: QuotaStore.Refused["alerts"],
+      goOn: () => Effect.Effect<A, E>
+    ): Effect.Effect<A, E | BudgetRefusal> => {
+      metrics.refusals[shadow ? "Shadow" : error._tag].updateUnsafe(1, fiber.context)
+      return tell<A, E | BudgetRefusal>(told, shadow ? Effect.suspend(goOn) : Exit.fail(error))
+    }
 
     const refuseAllowance = (
       fiber: Fiber.Fiber<unknown, unknown>,
@@ -291,7 +304,7 @@ export const make = (
       for (const { limit, name, unit } of rules.perRequestOf(subject)) {
         const requested = usage[unit]
         if (requested > limit * calls || limit === 0) {
-          return refusal(() => new Errors.RequestTooLarge({ quota: name, unit, limit, requested }))
+          return trusted(Errors.RequestTooLarge, { _tag: "RequestTooLarge", quota: name, unit, limit, requested })
         }
       }
     }
@@ -302,7 +315,7 @@ export const make = (
       { id, lease = "fixed", onUnknown = "charge" }: ReserveOptions,
       mode: "enforce" | "ask"
     ): Effect.Effect<Reservation, ReserveError> =>
-      Effect.withFiber((fiber) => {
+      step((fiber): Effect.Effect<Reservation, ReserveError> => {
         const usage = checkUsage(estimate, 1)
         if (usage instanceof Errors.InvalidUsage) return Exit.fail(usage)
         const invalid = checkSubject(subject) ?? checkId(id) ?? checkOnUnknown(onUnknown)
@@ -317,8 +330,9 @@ export const make = (
           mode,
           id: id === undefined ? undefined : `${name}/${id}`
         }
-        const held = () => holdOn(fiber, subject, command, lease)
-        return large === undefined ? held() : Effect.flatMap(refuse(large, []), held)
+        return large === undefined
+          ? holdOn(fiber, subject, command, lease)
+          : refuse(fiber, large, [], () => holdOn(fiber, subject, command, lease))
       })
 
     const holdOn = (
@@ -333,24 +347,27 @@ export const make = (
       const give = (hold: QuotaStore.Hold | undefined): Effect.Effect<Held> => {
         const held = new Held(command.usage, subject, hold, draws, ttlDuration)
         const started = lease === "renewed" ? keeper.keep(held, fiber) : undefined
-        const told = hold === undefined || hold.alerts.length === 0 ? undefined : alerts.publishAll(hold.alerts)
-        return started === undefined && told === undefined
-          ? Exit.succeed(held)
-          : Effect.as(Effect.andThen(started ?? Effect.void, told ?? Effect.void), held)
+        const given = hold === undefined ? Exit.succeed(held) : tell(hold.alerts, Exit.succeed(held))
+        return started === undefined ? given : Effect.andThen(started, given)
       }
-      const held = Effect.flatMap(store.reserve(command), (answer): Effect.Effect<Held, ReserveError> => {
+      const next = (
+        answer: QuotaStore.Hold | QuotaStore.Refused | QuotaStore.Conflict
+      ): Effect.Effect<Held, ReserveError> => {
         switch (answer._tag) {
           case "Hold":
             return give(answer)
           case "Conflict":
             return Exit.fail(conflictOf(answer))
           case "Refused":
-            return refuse(budgetRefusal(answer), answer.alerts).pipe(
-              Effect.andThen(store.reserve({ ...command, mode: command.mode === "ask" ? "ask" : "force" })),
-              Effect.flatMap((forced) => give(forced._tag === "Hold" ? forced : undefined))
+            return refuse(fiber, budgetRefusal(answer), answer.alerts, () =>
+              Effect.flatMap(store.reserve({ ...command, mode: command.mode === "ask" ? "ask" : "force" }), (forced) =>
+                give(forced._tag === "Hold" ? forced : undefined)
+              )
             )
         }
-      })
+      }
+      const held =
+        ledger === undefined ? Effect.flatMap(store.reserve(command), next) : next(ledger.reserve(command, now(fiber)))
       const allowed =
         onStoreError === "fail"
           ? held
@@ -363,9 +380,9 @@ export const make = (
     const reserve = (
       estimate: Usage.Input,
       subject: Subject = none,
-      options: ReserveOptions = {}
+      options: ReserveOptions = byDefault
     ): Effect.Effect<Reservation, ReserveError> =>
-      options.lease === "renewed"
+      options.lease === "renewed" || ledger !== undefined
         ? ask(estimate, subject, options, "enforce")
         : // An interruption that came while the answer was on its way shows when the region ends: it is given back then.
           Effect.uninterruptibleMask((restore) =>
@@ -385,7 +402,7 @@ export const make = (
         const total = Usage.sum(reservation.total, usage)
         // What is held for further requests has their share of what a request may ask for.
         const large = tooLarge(total, subject, 1 + total.requests - estimate.requests)
-        if (large !== undefined && !shadow) return Effect.asVoid(refuse(large, []))
+        if (large !== undefined && !shadow) return refuse(fiber, large, [], () => Exit.void)
         const command = { usage, ttl, onExpiry: "charge", book: "onSettle", mode: "enforce", id: undefined } as const
         const drawn = draws.length === 0 ? noDraws : Allowance.draw(draws[0]!.allowance, command, now(fiber))
         if ("_tag" in drawn) return refuseAllowance(fiber, drawn)
@@ -396,7 +413,8 @@ export const make = (
                 store.extend(hold, usage, reservation.steps++),
                 (answer): Effect.Effect<void, ReserveError> => {
                   if (answer._tag === "Conflict") return Exit.fail(conflictOf(answer))
-                  return answer._tag === "Refused" ? refuse(budgetRefusal(answer), answer.alerts) : Exit.void
+                  if (answer._tag === "Booked") return Exit.void
+                  return refuse(fiber, budgetRefusal(answer), answer.alerts, () => Exit.void)
                 }
               )
         const allowed =
@@ -425,11 +443,12 @@ export const make = (
     const keeper = new Keeper(ttlDuration, renew)
     yield* Effect.addFinalizer(() => keeper.stop)
 
-    const spent = (fiber: Fiber.Fiber<unknown, unknown>, usage: Usage.Usage): void => {
-      metrics.tokens.updateUnsafe(usage.tokens, fiber.context)
-      if (usage.inputTokens > 0) metrics.inputTokens.updateUnsafe(usage.inputTokens, fiber.context)
-      if (usage.outputTokens > 0) metrics.outputTokens.updateUnsafe(usage.outputTokens, fiber.context)
-      if (usage.cost > 0) metrics.cost.updateUnsafe(usage.cost, fiber.context)
+    const spent = ({ context }: Fiber.Fiber<unknown, unknown>, usage: Usage.Usage): void => {
+      const registry = metrics.registryOf(context)
+      metrics.tokens.updateUnsafe(usage.tokens, context, registry)
+      if (usage.inputTokens > 0) metrics.inputTokens.updateUnsafe(usage.inputTokens, context, registry)
+      if (usage.outputTokens > 0) metrics.outputTokens.updateUnsafe(usage.outputTokens, context, registry)
+      if (usage.cost > 0) metrics.cost.updateUnsafe(usage.cost, context, registry)
     }
 
     /** Ends a reservation that was let through without a hold, by the same rules as a store. */
@@ -462,37 +481,44 @@ export const make = (
         if (usage instanceof Errors.InvalidUsage) return Exit.fail(usage)
         // Its holder is done with it: where the store cannot be told, it is left to its expiry.
         keeper.drop(reservation)
-        const { draws, extraDraws, hold } = reservation
-        return Effect.flatMap(
-          hold === undefined ? endUnheld(reservation, usage) : store.settle(hold, usage),
-          (booked): Effect.Effect<Settlement, Errors.InvalidUsage> => {
-            if (booked._tag === "Conflict") return Exit.fail(conflictOf(booked))
-            if (!booked.repeated) spent(fiber, usage)
-            if (draws.length > 0) {
-              Allowance.settle(draws, usage, now(fiber))
-              Allowance.release(extraDraws, now(fiber))
-            }
-            const { alerts: told, reserved } = booked
-            const returned = Usage.excess(reserved, usage)
-            const settlement = { actual: usage, returned, overrun: Usage.excess(usage, reserved) }
-            return told.length === 0 ? Exit.succeed(settlement) : Effect.as(alerts.publishAll(told), settlement)
-          }
-        )
+        const { hold } = reservation
+        return hold !== undefined && ledger !== undefined
+          ? settled(fiber, reservation, usage, ledger.settle(hold, usage, now(fiber)))
+          : Effect.flatMap(hold === undefined ? endUnheld(reservation, usage) : store.settle(hold, usage), (booked) =>
+              settled(fiber, reservation, usage, booked)
+            )
       })
+
+    const settled = (
+      fiber: Fiber.Fiber<unknown, unknown>,
+      { draws, extraDraws }: Held,
+      usage: Usage.Usage,
+      booked: QuotaStore.Booked | QuotaStore.Conflict
+    ): Effect.Effect<Settlement, Errors.InvalidUsage> => {
+      if (booked._tag === "Conflict") return Exit.fail(conflictOf(booked))
+      if (!booked.repeated) spent(fiber, usage)
+      if (draws.length > 0) {
+        Allowance.settle(draws, usage, now(fiber))
+        Allowance.release(extraDraws, now(fiber))
+      }
+      const { alerts: told, reserved } = booked
+      const returned = Usage.excess(reserved, usage)
+      return tell(told, Exit.succeed({ actual: usage, returned, overrun: Usage.excess(usage, reserved) }))
+    }
 
     const release = (reservation: Reservation): Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError> =>
       Effect.withFiber((fiber) => {
         if (!(reservation instanceof Held)) return Exit.fail(foreign)
         keeper.drop(reservation)
         const { hold } = reservation
-        return Effect.flatMap(
-          hold === undefined ? endUnheld(reservation, "released") : store.release(hold),
-          (answer): Effect.Effect<void, Errors.InvalidUsage> => {
-            if (answer._tag === "Conflict") return Exit.fail(conflictOf(answer))
-            Allowance.release(reservation.allDraws, now(fiber))
-            return Exit.void
-          }
-        )
+        const next = (answer: QuotaStore.Booked | QuotaStore.Conflict): Effect.Effect<void, Errors.InvalidUsage> => {
+          if (answer._tag === "Conflict") return Exit.fail(conflictOf(answer))
+          Allowance.release(reservation.allDraws, now(fiber))
+          return Exit.void
+        }
+        return hold !== undefined && ledger !== undefined
+          ? next(ledger.release(hold, now(fiber)))
+          : Effect.flatMap(hold === undefined ? endUnheld(reservation, "released") : store.release(hold), next)
       })
 
     const record = (record: UsageRecord): Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError> =>

@@ -141,7 +141,9 @@ export const make = (options?: {
           const course = begin(reservation)
           const attempt = way.attempt(course, (permit, restore) =>
             Effect.onExit(restore(self), (exit) =>
-              Effect.flatMap(tookOf(exit, reservation.estimate, call), (took) => way.leave(course, permit, exit, took))
+              Effect.flatMapEager(tookOf(exit, reservation.estimate, call), (took) =>
+                way.leave(course, permit, exit, took)
+              )
             )
           )
           return Effect.onExit(restore(way.retried(course, attempt)), (exit) => way.finish(course, exit))

@@ -11,6 +11,7 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type { StoreError } from "./Errors.ts"
+import { answeredBy } from "./internal/atOnce.ts"
 import { Ledger } from "./internal/ledger.ts"
 import type { Account, Booked, Conflict, Hold, Plan, Refused, Reserve, Status } from "./internal/verbs.ts"
 import type { Usage } from "./Usage.ts"
@@ -85,7 +86,7 @@ const atomically = <A>(decide: (now: number) => A): Effect.Effect<A> =>
  */
 export const makeMemory: Effect.Effect<Service> = Effect.sync(() => {
   const ledger = new Ledger()
-  return {
+  const store: Service = {
     reserve: (command) => atomically((now) => ledger.reserve(command, now)),
     extend: (hold, more, step) => atomically((now) => ledger.extend(hold, more, step, now)),
     settle: (hold, actual) => atomically((now) => ledger.settle(hold, actual, now)),
@@ -94,6 +95,7 @@ export const makeMemory: Effect.Effect<Service> = Effect.sync(() => {
     status: (accounts) => atomically((now) => ledger.status(accounts, now)),
     reset: (target) => atomically((now) => ledger.reset(target, now))
   }
+  return answeredBy(store, ledger)
 })
 
 /**

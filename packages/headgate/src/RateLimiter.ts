@@ -23,6 +23,7 @@ import {
   type TimedStatus,
   tooLargeRefusal
 } from "./internal/answers.ts"
+import { ledgerOf } from "./internal/atOnce.ts"
 import { neverFits } from "./internal/cell.ts"
 import { makeConfigured } from "./internal/configured.ts"
 import * as environment from "./internal/environment.ts"
@@ -165,6 +166,7 @@ export const make = (
   return Effect.gen(function* () {
     const store = yield* QuotaStore.QuotaStore
     const alerts = yield* Alerts.Alerts
+    const ledger = ledgerOf(store)
     const lines = linesOf(store, name)
     const paces = pacesOf(store, name, ttl)
     const places = placesOf(store, paces, ttl, alerts.publishAll)
@@ -227,16 +229,16 @@ export const make = (
         const request = read(input, subject, fiber)
         if (request instanceof Errors.InvalidUsage) return Exit.fail(request)
         const { returns } = lines
+        const onAnswer = (answer: Taken | QuotaStore.Refused): Effect.Effect<Taken, AcquireError> =>
+          answer instanceof Taken
+            ? Exit.succeed(answer)
+            : isFinal(answer) || !waits
+              ? refuse(answer)
+              : turns.queue(request, answer, returns, restore)
         const placed =
           waits && turns.isAwaited(request)
             ? Effect.andThen(fitsEver(request), turns.queue(request, undefined, returns, restore))
-            : Effect.flatMap(places.place(request, now(fiber), waits), (answer): Effect.Effect<Taken, AcquireError> =>
-                answer instanceof Taken
-                  ? Exit.succeed(answer)
-                  : isFinal(answer) || !waits
-                    ? refuse(answer)
-                    : turns.queue(request, answer, returns, restore)
-              )
+            : Effect.flatMap(places.place(fiber, request, now(fiber), waits), onAnswer)
         return onStoreError === "fail"
           ? placed
           : Effect.catchTag(placed, "StoreError", (error) => allow(error, request))
@@ -250,18 +252,24 @@ export const make = (
         if (!(permit instanceof Taken)) return Exit.fail(foreign)
         const usage = checkUsage(actual, 1)
         if (usage instanceof Errors.InvalidUsage) return Exit.fail(usage)
-        paces.settle(permit.entry, usage, now(fiber))
-        return permit.hold === undefined ? Exit.void : ended(permit, store.settle(permit.hold, usage))
+        // Its holder is done with it: where the store cannot be told, it is left to its expiry.
+        keeper.drop(permit)
+        const time = now(fiber)
+        paces.settle(permit.entry, usage, time)
+        const { hold } = permit
+        if (hold === undefined) return Exit.void
+        return ledger === undefined
+          ? Effect.flatMap(store.settle(hold, usage), (answer) => ended(permit, answer))
+          : ended(permit, ledger.settle(hold, usage, time))
       })
 
-    const ended = (permit: Taken, end: Effect.Effect<QuotaStore.Booked | QuotaStore.Conflict, Errors.StoreError>) => {
-      // Its holder is done with it: where the store cannot be told, it is left to its expiry.
-      keeper.drop(permit)
-      return Effect.flatMap(end, (answer): Effect.Effect<void, Errors.InvalidUsage> => {
-        if (answer._tag === "Conflict") return Exit.fail(conflictError("permit", answer))
-        lines.call(permit.accounts)
-        return alerts.publishAll(answer.alerts)
-      })
+    const ended = (
+      permit: Taken,
+      answer: QuotaStore.Booked | QuotaStore.Conflict
+    ): Effect.Effect<void, Errors.InvalidUsage> => {
+      if (answer._tag === "Conflict") return Exit.fail(conflictError("permit", answer))
+      lines.call(permit.accounts)
+      return answer.alerts.length === 0 ? Exit.void : alerts.publishAll(answer.alerts)
     }
 
     const release = (permit: Permit): Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError> =>
@@ -269,7 +277,10 @@ export const make = (
         if (!(permit instanceof Taken)) return Exit.fail(foreign)
         permit.entry.cancel(paces.at(now(fiber)))
         lines.call(permit.entry.paces.map(({ account }) => account))
-        return permit.hold === undefined ? Exit.void : ended(permit, store.release(permit.hold))
+        keeper.drop(permit)
+        return permit.hold === undefined
+          ? Exit.void
+          : Effect.flatMap(store.release(permit.hold), (answer) => ended(permit, answer))
       })
 
     /** Renews a place as long as its call goes on, so that only those of dead processes are given up. */
@@ -304,21 +315,21 @@ export const make = (
           )
         ),
       tryAcquire: (usage = {}, subject = none) =>
-        Effect.withFiber((fiber): Effect.Effect<boolean, Exclude<AcquireError, Errors.RateLimitExceeded>> => {
-          const request = read(usage, subject, fiber)
-          if (request instanceof Errors.InvalidUsage) return Exit.fail(request)
-          if (turns.isAwaited(request)) return Exit.succeed(false)
-          const placed = Effect.flatMap(
-            places.place(request, now(fiber), false),
-            (answer): Effect.Effect<boolean, Exclude<AcquireError, Errors.RateLimitExceeded>> => {
-              if (answer instanceof Taken) return Effect.as(settle(answer, answer.usage), true)
-              return answer.reason === "tooLarge" ? Exit.fail(tooLargeRefusal(answer)) : Exit.succeed(false)
-            }
-          )
-          return Effect.catchTag(Effect.uninterruptible(placed), "StoreError", (error) =>
-            Effect.as(allow(error, request), true)
-          )
-        }),
+        Effect.uninterruptible(
+          Effect.withFiber((fiber): Effect.Effect<boolean, Exclude<AcquireError, Errors.RateLimitExceeded>> => {
+            const request = read(usage, subject, fiber)
+            if (request instanceof Errors.InvalidUsage) return Exit.fail(request)
+            if (turns.isAwaited(request)) return Exit.succeed(false)
+            const placed = Effect.flatMap(
+              places.place(fiber, request, now(fiber), false),
+              (answer): Effect.Effect<boolean, Exclude<AcquireError, Errors.RateLimitExceeded>> => {
+                if (answer instanceof Taken) return Effect.as(settle(answer, answer.usage), true)
+                return answer.reason === "tooLarge" ? Exit.fail(tooLargeRefusal(answer)) : Exit.succeed(false)
+              }
+            )
+            return Effect.catchTag(placed, "StoreError", (error) => Effect.as(allow(error, request), true))
+          })
+        ),
       withPermit,
       settle,
       release,

@@ -139,11 +139,22 @@ export const sum = (self: Usage, that: Usage): Usage => ({
  * @category combining
  * @since 0.1.0
  */
-export const excess = (self: Usage, that: Usage): Usage => ({
-  requests: Math.max(0, self.requests - that.requests),
-  inputTokens: Math.max(0, self.inputTokens - that.inputTokens),
-  outputTokens: Math.max(0, self.outputTokens - that.outputTokens),
-  cachedInputTokens: Math.max(0, self.cachedInputTokens - that.cachedInputTokens),
-  tokens: Math.max(0, self.tokens - that.tokens),
-  cost: Math.max(0, self.cost - that.cost) as Money.Money
-})
+export const excess = (self: Usage, that: Usage): Usage =>
+  isWithin(self, that)
+    ? zero
+    : {
+        requests: Math.max(0, self.requests - that.requests),
+        inputTokens: Math.max(0, self.inputTokens - that.inputTokens),
+        outputTokens: Math.max(0, self.outputTokens - that.outputTokens),
+        cachedInputTokens: Math.max(0, self.cachedInputTokens - that.cachedInputTokens),
+        tokens: Math.max(0, self.tokens - that.tokens),
+        cost: Math.max(0, self.cost - that.cost) as Money.Money
+      }
+
+const isWithin = (self: Usage, that: Usage): boolean =>
+  self.requests <= that.requests &&
+  self.inputTokens <= that.inputTokens &&
+  self.outputTokens <= that.outputTokens &&
+  self.cachedInputTokens <= that.cachedInputTokens &&
+  self.tokens <= that.tokens &&
+  self.cost <= that.cost

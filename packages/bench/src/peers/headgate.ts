@@ -9,7 +9,7 @@ const windows = [Window.sliding("1 minute"), Window.sliding("1 hour"), Window.ca
 const units = ["tokens", "cost", "requests"] as const
 
 /** The first `count` of twelve quotas: three units in four windows each. */
-export const quotasOf = (count: number, limit = 9_000_000_000_000): ReadonlyArray<Quota.Input> =>
+export const quotasOf = (count: number, limit = 9_000_000_000_000_000): ReadonlyArray<Quota.Input> =>
   units.flatMap((unit) => windows.map((window) => ({ unit, limit, window }))).slice(0, count)
 
 /** What a call is expected to take, and what it takes; cost in nano-dollars, as a price list gives it. */

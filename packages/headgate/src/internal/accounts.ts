@@ -98,7 +98,7 @@ const noAlerts: ReadonlyArray<Alert> = []
  */
 export class Entry implements Hold {
   readonly _tag = "Hold"
-  readonly claims: Array<Claim> = []
+  readonly claims: Array<Claim>
   usage: Usage
   state: "held" | "booked" | "gone"
   bookedAt: number
@@ -119,7 +119,8 @@ export class Entry implements Hold {
   private readonly ids: { next: number }
   private name: string | undefined
 
-  constructor(command: Reserve, now: number, ids: { next: number }) {
+  constructor(command: Reserve, now: number, ids: { next: number }, accounts: ReadonlyArray<AccountState> = []) {
+    this.claims = accounts.map((account) => new Claim(this, account))
     this.usage = command.usage
     this.state = command.book === "now" ? "booked" : "held"
     this.bookedAt = now

@@ -6,7 +6,7 @@ import type { Alert } from "../Alert.ts"
 import * as Errors from "../Errors.ts"
 import type { Subject } from "../Subject.ts"
 import { subjectOf } from "./alerts.ts"
-import { invalidUsage, refusal } from "./refusal.ts"
+import { invalidUsage, trusted } from "./refusal.ts"
 import type { Conflict, QuotaStatus, Refused } from "./verbs.ts"
 
 /** The time of the fiber's clock, in milliseconds since the epoch. */
@@ -18,7 +18,8 @@ export const tooLargeRefusal = ({
   capacity: limit,
   quota: { name: quota, unit },
   requested
-}: Refused): Errors.RequestTooLarge => refusal(() => new Errors.RequestTooLarge({ quota, unit, limit, requested }))
+}: Refused): Errors.RequestTooLarge =>
+  trusted(Errors.RequestTooLarge, { _tag: "RequestTooLarge", quota, unit, limit, requested })
 
 const remainingOf = ({ capacity, held, used }: Refused): number => Math.max(0, capacity - used - held)
 
@@ -30,22 +31,24 @@ export const budgetRefusal = (refused: Refused): BudgetRefusal => {
     case "tooLarge":
       return tooLargeRefusal(refused)
     case "throttled":
-      return refusal(() => new Errors.BudgetThrottled({ until: DateTime.makeUnsafe(refused.until), retryAfter }))
+      return trusted(Errors.BudgetThrottled, {
+        _tag: "BudgetThrottled",
+        until: DateTime.makeUnsafe(refused.until),
+        retryAfter
+      })
     case "exceeded":
-      return refusal(
-        () =>
-          new Errors.BudgetExceeded({
-            quota: quota.name,
-            subject: subjectOf(refused.account),
-            unit: quota.unit,
-            limit,
-            used,
-            held,
-            requested,
-            remaining: remainingOf(refused),
-            retryAfter
-          })
-      )
+      return trusted(Errors.BudgetExceeded, {
+        _tag: "BudgetExceeded",
+        quota: quota.name,
+        subject: subjectOf(refused.account),
+        unit: quota.unit,
+        limit,
+        used,
+        held,
+        requested,
+        remaining: remainingOf(refused),
+        retryAfter
+      })
   }
 }
 
@@ -53,16 +56,14 @@ export const budgetRefusal = (refused: Refused): BudgetRefusal => {
 export const rateLimitRefusal = (refused: Refused, age = 0): Errors.RateLimitExceeded | Errors.RequestTooLarge =>
   refused.reason === "tooLarge"
     ? tooLargeRefusal(refused)
-    : refusal(
-        () =>
-          new Errors.RateLimitExceeded({
-            quota: refused.quota.name,
-            subject: subjectOf(refused.account),
-            limit: refused.capacity,
-            remaining: remainingOf(refused),
-            retryAfter: Duration.millis(Math.max(0, refused.retryAfter - age))
-          })
-      )
+    : trusted(Errors.RateLimitExceeded, {
+        _tag: "RateLimitExceeded",
+        quota: refused.quota.name,
+        subject: subjectOf(refused.account),
+        limit: refused.capacity,
+        remaining: remainingOf(refused),
+        retryAfter: Duration.millis(Math.max(0, refused.retryAfter - age))
+      })
 
 /** A store's conflict: the caller took one hold or id for another. */
 export const conflictError = (field: string, { bound, state }: Conflict): Errors.InvalidUsage =>

@@ -201,6 +201,7 @@ const slotsFitAt = (counter: Counter, cell: Cell, amount: number, now: number, p
   let excess = cell.used + cell.held + amount - counter.capacity
   if (excess <= 0) return now
   const { concurrency, slots } = counter
+  if (cell.held === 0) return usedFitsAt(counter, cell, excess)
   const atOnce = heldFreed(pending(concurrency ? undefined : "release"), (expiresAt) => expiresAt)
   const charged = (expiresAt: number) => slots.endOf(slots.slotAt(expiresAt))
   const freed: Array<Freed> = concurrency
@@ -219,6 +220,18 @@ const slotsFitAt = (counter: Counter, cell: Cell, amount: number, now: number, p
     if (excess <= 0) return at
     heads[first] = freed[first]!.next()
   }
+}
+
+/** As `slotsFitAt` where nothing is held: no hold can end in between. */
+const usedFitsAt = ({ slots }: Counter, { older, recent, slot }: Cell, excess: number): number => {
+  let left = excess
+  if (older !== undefined) {
+    for (let index = 0; index < older.length; index += 2) {
+      left -= older[index + 1]!
+      if (left <= 0) return slots.endOf(older[index]!)
+    }
+  }
+  return recent >= left ? slots.endOf(slot) : Infinity
 }
 
 const bucketFitsAt = (

@@ -154,10 +154,12 @@ export const wayOf = <E>({ budget, limiter, retry }: Services<E>, spans: boolean
     finish: (course, exit) =>
       Effect.withFiber((fiber) => {
         const { attempts, estimate, reservation, spent, waited } = course
-        metrics.calls[outcomeOf(exit, attempts)].updateUnsafe(1, fiber.context)
-        if (attempts > 0) metrics.attempts.updateUnsafe(attempts, fiber.context)
+        const { context } = fiber
+        const registry = metrics.registryOf(context)
+        metrics.calls[outcomeOf(exit, attempts)].updateUnsafe(1, context, registry)
+        if (attempts > 0) metrics.attempts.updateUnsafe(attempts, context, registry)
         if (spent !== undefined && spent.tokens > 0) {
-          metrics.estimateRatio.updateUnsafe(estimate.tokens / spent.tokens, fiber.context)
+          metrics.estimateRatio.updateUnsafe(estimate.tokens / spent.tokens, context, registry)
         }
         const ended = afterwards(spent === undefined ? budget.release(reservation) : budget.settle(reservation, spent))
         return spans

@@ -2,6 +2,7 @@ import type * as Duration from "effect/Duration"
 import type { Subject } from "../Subject.ts"
 import type { Usage } from "../Usage.ts"
 import type { Draw } from "./allowance.ts"
+import type { Kept } from "./keeper.ts"
 import type { Hold } from "./verbs.ts"
 
 /**
@@ -19,7 +20,7 @@ export interface Reservation {
 }
 
 /** A reservation with what it holds: in the store, unless that failed, and on allowances. */
-export class Held implements Reservation {
+export class Held implements Reservation, Kept<Held> {
   readonly estimate: Usage
   readonly subject: Subject
   readonly hold: Hold | undefined
@@ -31,6 +32,9 @@ export class Held implements Reservation {
   total: Usage
   /** Extensions asked for so far. */
   steps = 0
+  dueAt: number | undefined = undefined
+  previous: Held | undefined = undefined
+  next: Held | undefined = undefined
   /** How it ended, if that is not known to a store. */
   ended: Usage | "released" | undefined = undefined
 

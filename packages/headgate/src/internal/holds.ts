@@ -12,8 +12,7 @@ export class Holds {
   private readonly queues: Array<Queue> = []
 
   add(entry: Entry): void {
-    let queue = this.queues.find((queue) => queue.ttl === entry.ttl)
-    if (queue === undefined) this.queues.push((queue = { ttl: entry.ttl, first: undefined, last: undefined }))
+    const queue = this.queueOf(entry.ttl)
     entry.previous = queue.last
     if (queue.last === undefined) queue.first = entry
     else queue.last.next = entry
@@ -23,7 +22,7 @@ export class Holds {
   }
 
   remove(entry: Entry): void {
-    const queue = this.queues.find((queue) => queue.ttl === entry.ttl)!
+    const queue = this.queueOf(entry.ttl)
     if (entry.previous === undefined) queue.first = entry.next
     else entry.previous.next = entry.next
     if (entry.next === undefined) queue.last = entry.previous
@@ -31,6 +30,13 @@ export class Holds {
     entry.previous = entry.next = undefined
     entry.queued = false
     for (const claim of entry.claims) claim.unlink()
+  }
+
+  private queueOf(ttl: number): Queue {
+    for (const queue of this.queues) if (queue.ttl === ttl) return queue
+    const queue = { ttl, first: undefined, last: undefined }
+    this.queues.push(queue)
+    return queue
   }
 
   /** The one that expires first, if it is due at `now`. */

@@ -11,24 +11,30 @@ export const wholeNumber = "a whole number from 0 to 2^53 - 1"
 
 const counts = ["requests", "inputTokens", "outputTokens", "cachedInputTokens", "tokens"] as const
 
-/** The one place where a usage from outside becomes a `Usage`. `requests` is the count when none is given. */
-export const checkUsage = (input: Usage.Input, requests: number): Usage.Usage | InvalidUsage => {
+/** The one place where a usage from outside becomes a `Usage`. `asked` is the number of requests when none is given. */
+export const checkUsage = (input: Usage.Input, asked: number): Usage.Usage | InvalidUsage => {
   if (typeof input !== "object" || input === null) return invalidUsage("usage", "an object", input)
-  for (const field of counts) {
-    const value = input[field]
-    if (value !== undefined && !isCount(value)) return invalidUsage(field, wholeNumber, value)
+  const { requests = asked, outputTokens = 0, cachedInputTokens = 0, tokens: said = 0 } = input
+  // What was cached was input: a usage that is completed again must stay as it is.
+  const { inputTokens = cachedInputTokens } = input
+  if (
+    !isCount(requests) ||
+    !isCount(inputTokens) ||
+    !isCount(outputTokens) ||
+    !isCount(cachedInputTokens) ||
+    !isCount(said)
+  ) {
+    const field = counts.find((field) => input[field] !== undefined && !isCount(input[field]))!
+    return invalidUsage(field, wholeNumber, input[field])
   }
-  const { outputTokens = 0, cachedInputTokens = 0 } = input
-  if (cachedInputTokens > (input.inputTokens ?? Math.max(input.tokens ?? 0, outputTokens))) {
+  if (cachedInputTokens > (input.inputTokens ?? Math.max(said, outputTokens))) {
     return invalidUsage("cachedInputTokens", "at most inputTokens, of which it is a part", cachedInputTokens)
   }
-  // What was cached was input: a usage that is completed again must stay as it is.
-  const inputTokens = input.inputTokens ?? cachedInputTokens
-  const tokens = Math.max(input.tokens ?? 0, inputTokens + outputTokens)
+  const tokens = Math.max(said, inputTokens + outputTokens)
   if (!isCount(tokens)) return invalidUsage("tokens", wholeNumber, tokens)
   const cost = input.cost === undefined ? Money.zero : Money.fromInput(input.cost)
   if (cost === undefined) return invalidUsage("cost", "money from $0 to $9007199", input.cost)
-  return { requests: input.requests ?? requests, inputTokens, outputTokens, cachedInputTokens, tokens, cost }
+  return { requests, inputTokens, outputTokens, cachedInputTokens, tokens, cost }
 }
 
 const maxDimensions = 16

@@ -3,14 +3,22 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 
+/** What can be kept: when it is due to be renewed, and its neighbours in the order in which that is. */
+export interface Kept<A> {
+  dueAt: number | undefined
+  previous: A | undefined
+  next: A | undefined
+}
+
 /**
- * Renews reservations, or places of a rate limit, while their calls are under way, so that only those of dead processes expire. All have the same
- * time to live, so they stand in the order in which they are due; one fiber sleeps until the first is. It is started
- * when there is something to keep, and ends when it wakes and there is nothing any more.
+ * Renews reservations, or places of a rate limit, while their calls are under way, so that only those of dead processes
+ * expire. All have the same time to live, so they stand in the order in which they are due; one fiber sleeps until the
+ * first is. It is started when there is something to keep, and ends when it wakes and there is nothing any more.
  */
-export class Keeper<A> {
-  /** When each is due, the next one first. */
-  private readonly dueAt = new Map<A, number>()
+export class Keeper<A extends Kept<A>> {
+  /** The one that is due next, and the one that is due last. */
+  private first: A | undefined
+  private last: A | undefined
   private readonly every: number
   private readonly renew: (held: A) => Effect.Effect<unknown>
   private awakeOn: Clock.Clock | undefined
@@ -27,7 +35,7 @@ export class Keeper<A> {
   /** Keeps one until `drop`. Gives what starts the fiber, if it must be. */
   keep(held: A, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<unknown> | undefined {
     const clock = fiber.getRef(Clock.Clock)
-    this.dueAt.set(held, clock.currentTimeMillisUnsafe() + this.every)
+    this.append(held, clock.currentTimeMillisUnsafe())
     // A fiber that sleeps on another clock, of a test say, may never wake on this one.
     if (this.awakeOn === clock) return undefined
     this.awakeOn = clock
@@ -37,26 +45,39 @@ export class Keeper<A> {
   }
 
   drop(held: A): void {
-    this.dueAt.delete(held)
+    if (held.dueAt === undefined) return
+    if (held.previous === undefined) this.first = held.next
+    else held.previous.next = held.next
+    if (held.next === undefined) this.last = held.previous
+    else held.next.previous = held.previous
+    held.dueAt = held.previous = held.next = undefined
+  }
+
+  private append(held: A, now: number): void {
+    held.dueAt = now + this.every
+    held.previous = this.last
+    if (this.last === undefined) this.first = held
+    else this.last.next = held
+    this.last = held
   }
 
   private watch(clock: Clock.Clock): Effect.Effect<void> {
     return Effect.suspend(() => {
       if (this.awakeOn !== clock) return Effect.void
-      const first = this.dueAt.entries().next()
-      if (first.done) {
+      const { first } = this
+      if (first?.dueAt === undefined) {
         this.awakeOn = undefined
         return Effect.void
       }
-      const [held, dueAt] = first.value
       const now = clock.currentTimeMillisUnsafe()
-      return Effect.andThen(dueAt > now ? Effect.sleep(dueAt - now) : this.renewAt(held, now), this.watch(clock))
+      const wait = first.dueAt - now
+      return Effect.andThen(wait > 0 ? Effect.sleep(wait) : this.renewAt(first, now), this.watch(clock))
     })
   }
 
   private renewAt(held: A, now: number): Effect.Effect<unknown> {
-    this.dueAt.delete(held)
-    this.dueAt.set(held, now + this.every)
+    this.drop(held)
+    this.append(held, now)
     return this.renew(held)
   }
 }

@@ -1,6 +1,6 @@
 import type { Alert } from "../Alert.ts"
 import * as Usage from "../Usage.ts"
-import { type AccountState, Book, Claim, Entry } from "./accounts.ts"
+import { type AccountState, Book, Entry } from "./accounts.ts"
 import { limitHit, overruns, rearm, throttled, thresholds } from "./alarms.ts"
 import { subjectOf } from "./alerts.ts"
 import { advance, book, type Cell, type Counter, emptyAt, fitsAt, refund } from "./cell.ts"
@@ -70,8 +70,8 @@ export class Ledger {
     } else {
       for (const state of states) state.advance(now)
     }
-    const entry = new Entry(command, now, this.ids)
-    if (command.mode === "ask") return entry
+    if (command.mode === "ask") return new Entry(command, now, this.ids)
+    const entry = new Entry(command, now, this.ids, states)
     this.hold(entry, states, now)
     if (id !== undefined) this.remember(id, command, entry)
     return entry
@@ -275,11 +275,10 @@ export class Ledger {
   }
 
   private hold(entry: Entry, states: ReadonlyArray<AccountState>, now: number): void {
-    const alerts: Array<Alert> = []
     const booked = entry.state === "booked"
+    const alerts: Array<Alert> | undefined = booked ? [] : undefined
     let holds = !booked
     for (const state of states) {
-      entry.claims.push(new Claim(entry, state))
       const counters = state.book.counters
       for (let index = 0; index < counters.length; index++) {
         const counter = counters[index]!
@@ -291,7 +290,7 @@ export class Ledger {
         }
       }
     }
-    if (alerts.length > 0) entry.alerts = alerts
+    if (alerts !== undefined && alerts.length > 0) entry.alerts = alerts
     if (holds) this.holds.add(entry)
   }
 
@@ -351,7 +350,9 @@ export class Ledger {
     for (const state of states) {
       state.advance(now)
       if (state.throttledUntil > now && extending === undefined) until = Math.max(until, state.throttledUntil)
-      for (const [index, counter] of state.book.counters.entries()) {
+      const { counters } = state.book
+      for (let index = 0; index < counters.length; index++) {
+        const counter = counters[index]!
         const amount = requested(counter, usage, extending)
         if (amount <= counter.capacity && counter.capacity > 0) continue
         limitHit(state, counter, state.cells[index]!, amount, now, alerts)
@@ -362,7 +363,9 @@ export class Ledger {
     let at = -1
     let longest: readonly [state: AccountState, index: number] | undefined
     for (const state of states) {
-      for (const [index, counter] of state.book.counters.entries()) {
+      const { counters } = state.book
+      for (let index = 0; index < counters.length; index++) {
+        const counter = counters[index]!
         const cell = state.cells[index]!
         const amount = requested(counter, usage, extending)
         if (fitsIn(counter, cell, amount)) continue

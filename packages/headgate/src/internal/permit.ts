@@ -4,6 +4,7 @@ import type * as Effect from "effect/Effect"
 import type { Quota } from "../Quota.ts"
 import type { Subject } from "../Subject.ts"
 import type { Usage } from "../Usage.ts"
+import type { Kept } from "./keeper.ts"
 import type { Entry, Pace } from "./pace.ts"
 import type { Account, Hold } from "./verbs.ts"
 
@@ -31,13 +32,16 @@ export interface Request {
 const isConcurrency = ({ unit }: Quota): boolean => unit === "concurrency"
 
 /** A place with its hold; without one where nothing limits the call, or the store failed and the call was let through. */
-export class Taken implements Permit {
+export class Taken implements Permit, Kept<Taken> {
   readonly usage: Usage
   readonly subject: Subject
   readonly waited: Duration.Duration
   readonly hold: Hold | undefined
   readonly accounts: ReadonlyArray<Account>
   readonly entry: Entry
+  dueAt: number | undefined = undefined
+  previous: Taken | undefined = undefined
+  next: Taken | undefined = undefined
 
   constructor(request: Request, entry: Entry, hold: Hold | undefined, waited: Duration.Duration) {
     this.usage = request.usage

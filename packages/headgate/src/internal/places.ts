@@ -2,13 +2,15 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import type { Alert } from "../Alert.ts"
 import type { StoreError } from "../Errors.ts"
 import type * as QuotaStore from "../QuotaStore.ts"
 import { now } from "./answers.ts"
+import { ledgerOf } from "./atOnce.ts"
 import { Entry, type Paces } from "./pace.ts"
 import { type Request, Taken } from "./permit.ts"
-import type { Hold, Refused, Reserve } from "./verbs.ts"
+import type { Conflict, Hold, Refused, Reserve } from "./verbs.ts"
 
 export const unknownRefusal = {
   _tag: "Refused",
@@ -24,7 +26,12 @@ export const unknownRefusal = {
 /** Where places are taken: the provider's word and the store's limits decide together, and one without the other takes nothing. */
 export interface Places {
   /** Takes a place, for a call that has waited since `start`; `waits` says that one that is refused will. */
-  readonly place: (request: Request, start: number, waits: boolean) => Effect.Effect<Taken | Refused, StoreError>
+  readonly place: (
+    fiber: Fiber.Fiber<unknown, unknown>,
+    request: Request,
+    start: number,
+    waits: boolean
+  ) => Effect.Effect<Taken | Refused, StoreError>
   /** Takes a place that the store knows nothing of, whatever anyone says. */
   readonly force: (request: Request) => Effect.Effect<Taken>
   /** What would refuse a request. */
@@ -37,6 +44,8 @@ export const placesOf = (
   ttl: number,
   publish: (alerts: ReadonlyArray<Alert>) => Effect.Effect<void>
 ): Places => {
+  const ledger = ledgerOf(store)
+
   const command = ({ accounts, usage }: Request, mode: "enforce" | "ask", waits: boolean): Reserve => ({
     accounts,
     usage,
@@ -71,28 +80,31 @@ export const placesOf = (
     })
 
   return {
-    place: (request, start, waits) =>
-      Effect.withFiber((fiber): Effect.Effect<Taken | Refused, StoreError> => {
-        const time = now(fiber)
-        const entry = paces.enter(request.paces, request.usage, time)
-        if (!(entry instanceof Entry)) return longest(request, entry)
-        const waited = time > start ? Duration.millis(time - start) : Duration.zero
-        if (request.accounts.length === 0) return Exit.succeed(admit(request, entry, undefined, waited))
-        return Effect.matchCauseEffect(store.reserve(command(request, "enforce", waits)), {
-          onFailure: (cause) => {
-            entry.cancel(now(fiber))
-            return Exit.failCause(cause)
-          },
-          onSuccess: (answer): Effect.Effect<Taken | Refused> => {
-            if (answer._tag === "Hold") {
-              const taken = admit(request, entry, answer, waited)
-              return answer.alerts.length === 0 ? Exit.succeed(taken) : Effect.as(publish(answer.alerts), taken)
-            }
-            entry.cancel(now(fiber))
-            return Exit.succeed(answer as Refused)
-          }
-        })
-      }),
+    place: (fiber, request, start, waits) => {
+      const time = now(fiber)
+      const entry = paces.enter(request.paces, request.usage, time)
+      if (!(entry instanceof Entry)) return longest(request, entry)
+      const waited = time > start ? Duration.millis(time - start) : Duration.zero
+      if (request.accounts.length === 0) return Exit.succeed(admit(request, entry, undefined, waited))
+      const onAnswer = (answer: Hold | Refused | Conflict): Effect.Effect<Taken | Refused> => {
+        if (answer._tag === "Hold") {
+          const taken = admit(request, entry, answer, waited)
+          return answer.alerts.length === 0 ? Exit.succeed(taken) : Effect.as(publish(answer.alerts), taken)
+        }
+        entry.cancel(now(fiber))
+        return Exit.succeed(answer as Refused)
+      }
+      const asked = command(request, "enforce", waits)
+      return ledger === undefined
+        ? Effect.matchCauseEffect(store.reserve(asked), {
+            onFailure: (cause) => {
+              entry.cancel(now(fiber))
+              return Exit.failCause(cause)
+            },
+            onSuccess: onAnswer
+          })
+        : onAnswer(ledger.reserve(asked, time))
+    },
     force: (request) =>
       Effect.map(Clock.currentTimeMillis, (time) =>
         admit(request, new Entry(request.paces, request.usage, paces.at(time)), undefined, Duration.zero)

@@ -37,12 +37,11 @@ export interface Rules {
  * Makes the rules of a service. A value's override stands in for the options of its dimension where it names them.
  */
 export const makeRules = <Limits extends object>(
-  everyone: Limits & Layered<Limits>,
+  options: Limits & Layered<Limits>,
   makeRule: (limits: Limits, label: string, dimension: string | undefined) => Rule
 ): Rules => {
-  const { overrides = {}, per = {}, ...limits } = everyone
+  const { overrides = {}, per = {}, ...limits } = options
   const root = makeRule(limits as Limits, "", undefined)
-  const rootAccounts = accountsIn(root, "")
   const dimensions = [...new Set([...Object.keys(per), ...Object.keys(overrides)])].map((dimension) => {
     const shared = per[dimension] ?? ({} as Limits)
     const rule = makeRule(shared, `per.${dimension}.`, dimension)
@@ -54,33 +53,43 @@ export const makeRules = <Limits extends object>(
     )
     return { dimension, ruleOf: (value: string) => values.get(value) ?? rule, rules: [rule, ...values.values()] }
   })
-  const ownAccountsOf = (subject: Subject): ReadonlyArray<Account> =>
+  const rules = [root, ...dimensions.flatMap(({ rules }) => rules)]
+  const isPerRequest = rules.some(({ perRequest }) => perRequest.length > 0)
+  const ownRulesOf = (subject: Subject): ReadonlyArray<Rule> =>
     dimensions.flatMap(({ dimension, ruleOf }) => {
-      const value = Object.hasOwn(subject, dimension) ? subject[dimension] : undefined
-      return value === undefined ? [] : accountsIn(ruleOf(value), value)
+      const value = valueIn(subject, dimension)
+      return value === undefined ? [] : [ruleOf(value)]
     })
+  const sources = [{ dimension: undefined, ruleOf: () => root }, ...dimensions].filter(
+    (source) => source.dimension !== undefined || root.plan.quotas.length > 0
+  )
+  const accountsOf = (subject: Subject): ReadonlyArray<Account> => {
+    // On the way of each call, so it makes no more than what it gives.
+    const accounts = sources.map(({ dimension, ruleOf }) => {
+      const value = dimension === undefined ? "" : valueIn(subject, dimension)
+      return value === undefined ? undefined : accountIn(ruleOf(value), value)
+    })
+    return accounts.includes(undefined)
+      ? accounts.filter((account) => account !== undefined)
+      : (accounts as Array<Account>)
+  }
+  const everyone = accountsOf({})
   return {
-    plans: [root, ...dimensions.flatMap(({ rules }) => rules)]
-      .map(({ plan }) => plan)
-      .filter((plan) => plan.quotas.length > 0),
-    accountsOf:
-      dimensions.length === 0 ? () => rootAccounts : (subject) => [...rootAccounts, ...ownAccountsOf(subject)],
+    plans: rules.map(({ plan }) => plan).filter((plan) => plan.quotas.length > 0),
+    accountsOf: dimensions.length === 0 ? () => everyone : accountsOf,
     perRequestOf:
-      dimensions.length === 0
+      dimensions.length === 0 || !isPerRequest
         ? () => root.perRequest
-        : (subject) => [
-            ...root.perRequest,
-            ...dimensions.flatMap(({ dimension, ruleOf }) => {
-              const value = Object.hasOwn(subject, dimension) ? subject[dimension] : undefined
-              return value === undefined ? [] : ruleOf(value).perRequest
-            })
-          ],
-    ownAccountsOf
+        : (subject) => [root, ...ownRulesOf(subject)].flatMap(({ perRequest }) => perRequest),
+    ownAccountsOf: (subject) => accountsOf(subject).filter(({ plan }) => plan.dimension !== undefined)
   }
 }
 
-const accountsIn = ({ plan }: Rule, value: string): ReadonlyArray<Account> =>
-  plan.quotas.length === 0 ? [] : [{ plan, value }]
+const valueIn = (subject: Subject, dimension: string): string | undefined =>
+  Object.hasOwn(subject, dimension) ? subject[dimension] : undefined
+
+const accountIn = ({ plan }: Rule, value: string): Account | undefined =>
+  plan.quotas.length === 0 ? undefined : { plan, value }
 
 /** The limit of an option as a whole number, or a `RangeError` that names it. */
 export const limitOf = (label: string, unit: Quota.Quota["unit"], limit: number | Money.Input): number => {

@@ -2,6 +2,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import { InvalidUsage } from "../Errors.ts"
 import type * as Usage from "../Usage.ts"
 import { checkUsage } from "./input.ts"
@@ -16,22 +17,26 @@ export interface Reading<in A, in E> {
 
 /**
  * What a call took that ended so; `undefined` for nothing. A usage that is wrong, or cannot be read, counts as the
- * estimate: the call was made and is paid.
+ * estimate: the call was made and is paid. It is read when this is called.
  */
 export const tookOf = <A, E>(
   exit: Exit.Exit<A, E>,
   estimate: Usage.Usage,
   reading: Reading<A, E>
-): Effect.Effect<Usage.Usage | undefined> =>
-  Effect.catchCause(
-    Effect.suspend(() => {
-      const said = sayOf(exit, estimate, reading)
-      if (said === undefined || said === estimate) return Exit.succeed(said as Usage.Usage | undefined)
-      const checked = checkUsage(said, estimate.requests)
-      return checked instanceof InvalidUsage ? Exit.fail(checked) : Exit.succeed(checked)
-    }),
-    (cause) => Effect.as(Effect.logWarning("Charged the estimate instead of an invalid actual usage", cause), estimate)
-  )
+): Effect.Effect<Usage.Usage | undefined> => {
+  const read = Result.try(() => {
+    const said = sayOf(exit, estimate, reading)
+    return said === undefined || said === estimate
+      ? (said as Usage.Usage | undefined)
+      : checkUsage(said, estimate.requests)
+  })
+  return Result.isSuccess(read) && !(read.success instanceof InvalidUsage)
+    ? Exit.succeed(read.success)
+    : Effect.as(Effect.logWarning("Charged the estimate instead of an invalid actual usage", wrongIn(read)), estimate)
+}
+
+const wrongIn = (read: Result.Result<unknown, unknown>): Cause.Cause<unknown> =>
+  Result.isSuccess(read) ? Cause.fail(read.success) : Cause.die(read.failure)
 
 const sayOf = <A, E>(
   exit: Exit.Exit<A, E>,
@@ -51,4 +56,7 @@ const sayOf = <A, E>(
 
 /** A call is over: what goes wrong with its hold from here on is told, and never takes its result away. */
 export const afterwards = (self: Effect.Effect<unknown, Error>): Effect.Effect<void> =>
-  Effect.catch(Effect.asVoid(self), (error) => Effect.logWarning("A hold was left to its expiry", error))
+  Effect.matchEffect(self, {
+    onSuccess: () => Effect.void,
+    onFailure: (error) => Effect.logWarning("A hold was left to its expiry", error)
+  })
