@@ -137,7 +137,7 @@ export const make = (options?: {
 
     const guarded = <A, E, R>(self: Effect.Effect<A, E, R>, call: Call<A, E>): Effect.Effect<A, E | GuardError, R> =>
       Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(way.reserve(call.estimate, call), (reservation) => {
+        way.reserve(call.estimate, call, (reservation) => {
           const course = begin(reservation)
           const attempt = way.attempt(course, (permit, restore) =>
             Effect.onExit(restore(self), (exit) =>

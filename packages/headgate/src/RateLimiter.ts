@@ -14,6 +14,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Alerts from "./Alerts.ts"
 import * as Errors from "./Errors.ts"
+import { Attempt } from "./internal/attempt.ts"
 import {
   conflictError,
   now,
@@ -31,9 +32,10 @@ import { wordOf } from "./internal/feedback.ts"
 import { checkSubject, checkUsage } from "./internal/input.ts"
 import { Keeper } from "./internal/keeper.ts"
 import { linesOf } from "./internal/line.ts"
+import { afterwards } from "./internal/took.ts"
 import * as metrics from "./internal/metrics.ts"
 import { pacesOf, type Word } from "./internal/pace.ts"
-import { Current, type Permit, type Request, type Restore, Taken } from "./internal/permit.ts"
+import { type Permit, type Request, type Restore, Taken } from "./internal/permit.ts"
 import { placesOf, unknownRefusal } from "./internal/places.ts"
 import { millisOf, oneOf } from "./internal/plans.ts"
 import { type Options, rulesOf } from "./internal/rateLimiterOptions.ts"
@@ -211,38 +213,51 @@ export const make = (
       return Exit.void
     }
 
-    const read = (
-      usage: Usage.Input,
-      subject: Subject,
-      fiber: Fiber.Fiber<unknown, unknown>
-    ): Request | Errors.InvalidUsage => {
+    const read = (usage: Usage.Input, subject: Subject, time: number): Request | Errors.InvalidUsage => {
       const checked = checkUsage(usage, 1)
       if (checked instanceof Errors.InvalidUsage) return checked
       const invalid = checkSubject(subject)
       if (invalid !== undefined) return invalid
-      return { usage: checked, subject, accounts: rules.accountsOf(subject), paces: paces.of(subject, now(fiber)) }
+      return { usage: checked, subject, accounts: rules.accountsOf(subject), paces: paces.of(subject, time) }
     }
 
     /** To be run in an uninterruptible region, so that a place that was taken is not forgotten. */
-    const take = (input: Usage.Input, subject: Subject, restore: Restore): Effect.Effect<Taken, AcquireError> =>
-      Effect.withFiber((fiber) => {
-        const request = read(input, subject, fiber)
-        if (request instanceof Errors.InvalidUsage) return Exit.fail(request)
-        const { returns } = lines
-        const onAnswer = (answer: Taken | QuotaStore.Refused): Effect.Effect<Taken, AcquireError> =>
-          answer instanceof Taken
-            ? Exit.succeed(answer)
-            : isFinal(answer) || !waits
-              ? refuse(answer)
-              : turns.queue(request, answer, returns, restore)
-        const placed =
-          waits && turns.isAwaited(request)
-            ? Effect.andThen(fitsEver(request), turns.queue(request, undefined, returns, restore))
-            : Effect.flatMap(places.place(fiber, request, now(fiber), waits), onAnswer)
-        return onStoreError === "fail"
-          ? placed
-          : Effect.catchTag(placed, "StoreError", (error) => allow(error, request))
-      })
+    const take = (
+      fiber: Fiber.Fiber<unknown, unknown>,
+      input: Usage.Input,
+      subject: Subject,
+      restore: Restore
+    ): Effect.Effect<Taken, AcquireError> => {
+      const time = now(fiber)
+      const request = read(input, subject, time)
+      if (request instanceof Errors.InvalidUsage) return Exit.fail(request)
+      const { returns } = lines
+      const placed =
+        waits && turns.isAwaited(request)
+          ? Effect.andThen(fitsEver(request), turns.queue(request, undefined, returns, restore))
+          : Effect.flatMapEager(
+              places.place(request, time, time, waits),
+              (answer): Effect.Effect<Taken, AcquireError> =>
+                answer instanceof Taken
+                  ? Exit.succeed(answer)
+                  : isFinal(answer) || !waits
+                    ? refuse(answer)
+                    : turns.queue(request, answer, returns, restore)
+            )
+      return onStoreError === "fail" ? placed : Effect.catchTag(placed, "StoreError", (error) => allow(error, request))
+    }
+
+    /** Takes a place and goes on with it, where nothing can come between the two. */
+    const taking = <A, E, R>(
+      usage: Usage.Input,
+      subject: Subject,
+      use: (permit: Taken, restore: Restore, fiber: Fiber.Fiber<unknown, unknown>) => Effect.Effect<A, E, R>
+    ): Effect.Effect<A, E | AcquireError, R> =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.withFiber((fiber) =>
+          Effect.flatMapEager(take(fiber, usage, subject, restore), (permit) => use(permit, restore, fiber))
+        )
+      )
 
     const settle = (
       permit: Permit,
@@ -283,24 +298,20 @@ export const make = (
           : Effect.flatMap(store.release(permit.hold), (answer) => ended(permit, answer))
       })
 
-    /** Renews a place as long as its call goes on, so that only those of dead processes are given up. */
-    const keep = (permit: Taken): Effect.Effect<unknown> =>
-      Effect.withFiber((fiber) => keeper.keep(permit, fiber) ?? Effect.void)
-
     const withPermit: Service["withPermit"] = (usage, subject, use) =>
-      Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(take(usage, subject, restore), (permit) => {
-          const used = Effect.provideService(use(permit, restore), Current, permit)
-          return permit.isUnderWay ? Effect.andThen(keep(permit), used) : used
-        })
-      )
+      taking(usage, subject, (permit, restore, fiber) => {
+        const used = use(permit, restore)
+        // It is renewed as long as its call goes on, so that only those of dead processes are given up.
+        const started = permit.isUnderWay ? keeper.keep(permit, fiber) : undefined
+        return started === undefined ? used : Effect.andThen(started, used)
+      })
 
     const feedback: Service["feedback"] = (feedback, subject = none, permit) =>
       Effect.withFiber((fiber) => {
         const word = wordOf(feedback)
         const invalid = word instanceof Errors.InvalidUsage ? word : checkSubject(subject)
         if (invalid !== undefined) return Exit.fail(invalid)
-        const answered = permit ?? fiber.getRef(Current)
+        const answered = permit ?? fiber.getRef(Attempt).permit
         if (answered !== undefined && !(answered instanceof Taken)) return Exit.fail(foreign)
         lines.call([paces.tell(word as Word, subject, answered?.entry, now(fiber))])
         return Exit.void
@@ -309,19 +320,18 @@ export const make = (
     return {
       // An interruption that came while the place was being taken shows when the region ends: it is given back then.
       acquire: (usage = {}, subject = none) =>
-        Effect.uninterruptibleMask((restore) =>
-          Effect.flatMap(take(usage, subject, restore), (permit) =>
-            Effect.onInterrupt(Effect.as(restore(Effect.void), permit), () => Effect.ignore(release(permit)))
-          )
+        taking(usage, subject, (permit, restore) =>
+          Effect.onInterrupt(Effect.as(restore(Effect.void), permit), () => Effect.ignore(release(permit)))
         ),
       tryAcquire: (usage = {}, subject = none) =>
         Effect.uninterruptible(
           Effect.withFiber((fiber): Effect.Effect<boolean, Exclude<AcquireError, Errors.RateLimitExceeded>> => {
-            const request = read(usage, subject, fiber)
+            const time = now(fiber)
+            const request = read(usage, subject, time)
             if (request instanceof Errors.InvalidUsage) return Exit.fail(request)
             if (turns.isAwaited(request)) return Exit.succeed(false)
             const placed = Effect.flatMap(
-              places.place(fiber, request, now(fiber), false),
+              places.place(request, time, time, false),
               (answer): Effect.Effect<boolean, Exclude<AcquireError, Errors.RateLimitExceeded>> => {
                 if (answer instanceof Taken) return Effect.as(settle(answer, answer.usage), true)
                 return answer.reason === "tooLarge" ? Exit.fail(tooLargeRefusal(answer)) : Exit.succeed(false)
@@ -412,10 +422,9 @@ export const withLimit =
   <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | AcquireError, R | RateLimiter> =>
     Effect.flatMap(RateLimiter, (limiter) =>
       limiter.withPermit(usage, subject, (permit, restore) =>
-        Effect.onExit(restore(self), () =>
-          Effect.catch(limiter.settle(permit, permit.usage), (error) =>
-            Effect.logWarning("A permit was left to its expiry", error)
-          )
+        Effect.onExit(
+          Effect.updateService(restore(self), Attempt, ({ isRetried }) => ({ isRetried, permit })),
+          () => afterwards(limiter.settle(permit, permit.usage))
         )
       )
     )

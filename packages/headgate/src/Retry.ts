@@ -26,7 +26,7 @@ import { RetryExhausted } from "./Errors.ts"
 import { makeConfigured } from "./internal/configured.ts"
 import * as environment from "./internal/environment.ts"
 import * as metrics from "./internal/metrics.ts"
-import { makeWarning, Retrying } from "./internal/nested.ts"
+import { Attempt, makeWarning } from "./internal/attempt.ts"
 import { millisOf } from "./internal/plans.ts"
 import { retryAfterOf } from "./internal/providerError.ts"
 import { refusal } from "./internal/refusal.ts"
@@ -104,6 +104,19 @@ export const defaults = {
   jitter: "full",
   maxRetryAfter: "60 seconds"
 } as const satisfies Options
+
+/**
+ * How an effect is retried by those who build upon a policy, as `Guard` does.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RetryOptions {
+  /** Asked of a failure first: `true` ends the retries with it. */
+  readonly unless?: (() => boolean) | undefined
+  /** Whether attempts are marked, so that a retry within them is warned of. Default `true`; `false` if they are already. */
+  readonly marks?: boolean | undefined
+}
 
 export { makeBudget, type RetryBudget } from "./internal/retryBudget.ts"
 export { isRetryable, type Retryable, retryable, RetryableTypeId } from "./internal/retryable.ts"
@@ -239,9 +252,10 @@ const retryWith = <A, E, R, E2>(
   self: Effect.Effect<A, E, R>,
   policy: Policy<E>,
   give: (error: E, course: Course, now: number) => E2,
-  unless?: () => boolean
+  { marks = true, unless }: RetryOptions = {}
 ): Effect.Effect<A, E | E2, R> =>
   Effect.withFiber((fiber) => {
+    const around = fiber.getRef(Attempt)
     const clock = fiber.getRef(Clock.Clock)
     const course = policy.begin(clock.currentTimeMillisUnsafe())
     const onSuccess = (value: A): Effect.Effect<A> => {
@@ -262,9 +276,9 @@ const retryWith = <A, E, R, E2>(
         Effect.andThen(attempt)
       )
     }
-    const marked = Effect.provideService(self, Retrying, true)
+    const marked = marks ? Effect.provideService(self, Attempt, { ...around, isRetried: true }) : self
     const attempt: Effect.Effect<A, E | E2, R> = Effect.matchCauseEffect(marked, { onSuccess, onFailure })
-    return fiber.getRef(Retrying) ? Effect.andThen(policy.warning, attempt) : attempt
+    return around.isRetried ? Effect.andThen(policy.warning, attempt) : attempt
   })
 
 /**
@@ -303,11 +317,8 @@ export class Retry extends Context.Service<
   {
     /** The policy as a schedule. */
     readonly schedule: Schedule.Schedule<Duration.Duration, unknown>
-    /** Runs an effect under the policy, and fails with its last error; `unless` is asked of a failure first. */
-    readonly retry: <A, E, R>(
-      self: Effect.Effect<A, E, R>,
-      options?: { readonly unless?: (() => boolean) | undefined }
-    ) => Effect.Effect<A, E, R>
+    /** Runs an effect under the policy, and fails with its last error. */
+    readonly retry: <A, E, R>(self: Effect.Effect<A, E, R>, options?: RetryOptions) => Effect.Effect<A, E, R>
     /** Runs an effect under the policy. Where a limit ended the retries, the last error is in a `RetryExhausted`. */
     readonly run: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | RetryExhausted<E>, R>
   }
@@ -333,7 +344,7 @@ export const make = (options: Options = {}): Effect.Effect<Service> => {
     const policy = makePolicy()
     return {
       schedule: toSchedule(policy),
-      retry: (self, options) => retryWith(self, policy, (error) => error, options?.unless),
+      retry: (self, options) => retryWith(self, policy, (error) => error, options),
       run: (self) => retryWith(self, policy, exhausted)
     }
   })

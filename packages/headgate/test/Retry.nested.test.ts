@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Logger, References } from "effect"
 import { Guard, guard, policy, Retry } from "headgate"
 import { VirtualClock } from "headgate/testing"
-import { Retrying } from "../src/internal/nested.ts"
+import { Attempt, none } from "../src/internal/attempt.ts"
 
 const busy: Effect.Effect<never, { readonly status: number }> = Effect.fail({ status: 503 })
 
@@ -44,6 +44,6 @@ describe("a retry within a retry", () => {
     ["one call after another", Effect.andThen(Effect.exit(Retry.run(busy)), guard(busy, call))],
     ["the schedule alone", Effect.retry(busy, policy)],
     ["calls side by side", Effect.all([Retry.run(busy), guard(busy, call)], { concurrency: 2 })],
-    ["what is no part of the attempt", guard(Effect.provideService(Retry.run(busy), Retrying, false), call)]
+    ["what is no part of the attempt", guard(Effect.provideService(Retry.run(busy), Attempt, none), call)]
   ])("is not %s", ([_, program]) => Effect.map(toldBy(program), (told) => assert.deepStrictEqual(told, [])))
 })

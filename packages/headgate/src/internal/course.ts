@@ -6,6 +6,7 @@ import * as Option from "effect/Option"
 import type { Subject } from "../Subject.ts"
 import * as Usage from "../Usage.ts"
 import { now } from "./answers.ts"
+import { Attempt } from "./attempt.ts"
 import type { Reservation } from "./held.ts"
 import * as metrics from "./metrics.ts"
 import type { Permit, Restore } from "./permit.ts"
@@ -36,7 +37,7 @@ export interface Services<E> {
   readonly retry: {
     readonly retry: <A, E2, R>(
       self: Effect.Effect<A, E2, R>,
-      options: { readonly unless: () => boolean }
+      options: { readonly unless: () => boolean; readonly marks: false }
     ) => Effect.Effect<A, E2, R>
   }
 }
@@ -75,10 +76,11 @@ const add = (sum: Usage.Usage | undefined, usage: Usage.Usage): Usage.Usage =>
 /** The steps of one guarded call, which `guard` and `guardStream` both go through: reserve, (wait, call)*, settle. */
 export interface Way<E> {
   /** To be run in an uninterruptible region, and followed by `finish` however the call ends. */
-  readonly reserve: (
+  readonly reserve: <A, E2, R>(
     estimate: Usage.Input,
-    call: { readonly subject?: Subject | undefined; readonly onUnknown?: "charge" | "release" | undefined }
-  ) => Effect.Effect<Reservation, E>
+    call: { readonly subject?: Subject | undefined; readonly onUnknown?: "charge" | "release" | undefined },
+    use: (reservation: Reservation) => Effect.Effect<A, E2, R>
+  ) => Effect.Effect<A, E | E2, R>
   /** Runs attempts under the retry policy, unless one was refused before it got to the provider. */
   readonly retried: <A, E2, R>(course: Course, attempt: Effect.Effect<A, E2, R>) => Effect.Effect<A, E2, R>
   /** An attempt: holds anew what the last one took, takes a place, and runs `use`, which must `leave` it. */
@@ -120,16 +122,19 @@ export const wayOf = <E>({ budget, limiter, retry }: Services<E>, spans: boolean
     })
 
   return {
-    reserve: (estimate, { onUnknown, subject }) =>
-      Effect.onError(budget.reserve(estimate, subject, { onUnknown, lease: "renewed" }), () => refused),
+    reserve: (estimate, { onUnknown, subject }, use) =>
+      Effect.matchCauseEffect(budget.reserve(estimate, subject, { onUnknown, lease: "renewed" }), {
+        onFailure: (cause) => Effect.andThen(refused, Exit.failCause(cause)),
+        onSuccess: use
+      }),
     // Our own limits have said what they do with a call that does not fit: it is not for the retries to ask again.
-    retried: (course, attempt) => retry.retry(attempt, { unless: () => !course.called }),
+    retried: (course, attempt) => retry.retry(attempt, { unless: () => !course.called, marks: false }),
     attempt: (course, use) => {
       const placed = limiter.withPermit(course.place, course.reservation.subject, (permit, restore) => {
         course.attempts++
         course.called = true
         course.waited += Duration.toMillis(permit.waited)
-        return use(permit, restore)
+        return Effect.provideService(use(permit, restore), Attempt, { isRetried: true, permit })
       })
       return Effect.suspend(() => {
         const more = course.uncovered

@@ -33,12 +33,19 @@ export class Entry {
     this.paces = paces
     this.usage = usage
     this.at = at
-    for (const pace of paces) pace.expect(this)
+    for (const pace of paces) pace.count(this)
+  }
+
+  /** It is not known yet whether it goes: what the provider says meanwhile is held against it. */
+  expect(): this {
+    for (const pace of this.paces) pace.expect(this)
+    return this
   }
 
   /** It goes. */
-  confirm(): void {
+  confirm(): this {
     this.tickets = this.paces.map((pace) => pace.pass(this))
+    return this
   }
 
   /** It does not go, or was given back as if it had not gone. */
@@ -124,9 +131,12 @@ export class Pace {
     }
   }
 
+  count(entry: Entry): void {
+    for (const level of this.levels) this.countOn(level, entry, entry.at)
+  }
+
   expect(entry: Entry): void {
     this.pending.add(entry)
-    for (const level of this.levels) this.count(level, entry, entry.at)
   }
 
   pass(entry: Entry): Ticket {
@@ -167,13 +177,13 @@ export class Pace {
       const level = levelOf(said, this.levels, now)
       if (level === undefined) return []
       level.book(since, now)
-      for (const entry of this.pending) this.count(level, entry, now)
+      for (const entry of this.pending) this.countOn(level, entry, now)
       return level
     })
     this.levels = [...this.levels.filter(({ quota }) => !limits.some(({ unit }) => unit === quota.unit)), ...made]
   }
 
-  private count(level: Level, entry: Entry, now: number): void {
+  private countOn(level: Level, entry: Entry, now: number): void {
     level.book(entry.usage, now)
     entry.levels.push(level)
   }
@@ -211,6 +221,7 @@ const planOf = (id: string, dimension: string | undefined): Plan => ({
  */
 export class Paces {
   private readonly everyone: Pace
+  private readonly general: ReadonlyArray<Pace>
   private readonly plan: Plan
   private readonly memory: number
   private young = new Map<string, Pace>()
@@ -220,6 +231,7 @@ export class Paces {
 
   constructor(name: string, memory: number) {
     this.everyone = new Pace({ plan: planOf(`${name}/provider`, undefined), value: "" })
+    this.general = [this.everyone]
     this.plan = planOf(`${name}/provider:model`, "model")
     this.memory = memory
   }
@@ -232,7 +244,7 @@ export class Paces {
   /** The paces that concern a subject. */
   of(subject: Subject, clock: number): ReadonlyArray<Pace> {
     const own = this.own(subject, clock)
-    return own === this.everyone ? [own] : [this.everyone, own]
+    return own === this.everyone ? this.general : [this.everyone, own]
   }
 
   /** Whether the provider's word is what refused. */
@@ -251,9 +263,9 @@ export class Paces {
     return longest
   }
 
-  /** Counts a call that is about to go, or says until when it may not. */
-  enter(paces: ReadonlyArray<Pace>, usage: Usage.Usage, clock: number): Entry | Refused {
-    return this.refusal(paces, usage, clock) ?? new Entry(paces, usage, this.at(clock))
+  /** Counts a call, whatever anyone says. */
+  enter(paces: ReadonlyArray<Pace>, usage: Usage.Usage, clock: number): Entry {
+    return new Entry(paces, usage, this.at(clock))
   }
 
   /** Takes the provider at its word on the subject's model, or on everyone, given in answer to a call if that is known. */

@@ -1,4 +1,3 @@
-import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type { Quota } from "../Quota.ts"
@@ -65,9 +64,3 @@ export class Taken implements Permit, Kept<Taken> {
 
 /** Undoes the uninterruptible region that it was given in. */
 export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-
-/** The permit of the call that runs: a reply of the provider answers it. */
-export const Current: Context.Reference<Permit | undefined> = Context.Reference<Permit | undefined>(
-  "headgate/RateLimiter/Permit",
-  { defaultValue: () => undefined }
-)

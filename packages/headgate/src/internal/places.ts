@@ -2,15 +2,14 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
 import type { Alert } from "../Alert.ts"
 import type { StoreError } from "../Errors.ts"
 import type * as QuotaStore from "../QuotaStore.ts"
 import { now } from "./answers.ts"
 import { ledgerOf } from "./atOnce.ts"
-import { Entry, type Paces } from "./pace.ts"
+import type { Entry, Paces } from "./pace.ts"
 import { type Request, Taken } from "./permit.ts"
-import type { Conflict, Hold, Refused, Reserve } from "./verbs.ts"
+import type { Hold, Refused, Reserve } from "./verbs.ts"
 
 export const unknownRefusal = {
   _tag: "Refused",
@@ -25,11 +24,11 @@ export const unknownRefusal = {
 
 /** Where places are taken: the provider's word and the store's limits decide together, and one without the other takes nothing. */
 export interface Places {
-  /** Takes a place, for a call that has waited since `start`; `waits` says that one that is refused will. */
+  /** Takes a place at this time, for a call that has waited since `start`; `waits` says that one that is refused will. */
   readonly place: (
-    fiber: Fiber.Fiber<unknown, unknown>,
     request: Request,
     start: number,
+    time: number,
     waits: boolean
   ) => Effect.Effect<Taken | Refused, StoreError>
   /** Takes a place that the store knows nothing of, whatever anyone says. */
@@ -57,11 +56,6 @@ export const placesOf = (
     id: undefined
   })
 
-  const admit = (request: Request, entry: Entry, hold: Hold | undefined, waited: Duration.Duration): Taken => {
-    entry.confirm()
-    return new Taken(request, entry, hold, waited)
-  }
-
   const askStore = (request: Request): Effect.Effect<Refused | undefined, StoreError> =>
     request.accounts.length === 0
       ? Effect.undefined
@@ -79,36 +73,36 @@ export const placesOf = (
           : paced
     })
 
+  const admit = (request: Request, entry: Entry, hold: Hold, waited: Duration.Duration): Effect.Effect<Taken> => {
+    const taken = new Taken(request, entry.confirm(), hold, waited)
+    return hold.alerts.length === 0 ? Exit.succeed(taken) : Effect.as(publish(hold.alerts), taken)
+  }
+
   return {
-    place: (fiber, request, start, waits) => {
-      const time = now(fiber)
-      const entry = paces.enter(request.paces, request.usage, time)
-      if (!(entry instanceof Entry)) return longest(request, entry)
+    place: (request, start, time, waits) => {
+      const paced = paces.refusal(request.paces, request.usage, time)
+      if (paced !== undefined) return longest(request, paced)
       const waited = time > start ? Duration.millis(time - start) : Duration.zero
-      if (request.accounts.length === 0) return Exit.succeed(admit(request, entry, undefined, waited))
-      const onAnswer = (answer: Hold | Refused | Conflict): Effect.Effect<Taken | Refused> => {
-        if (answer._tag === "Hold") {
-          const taken = admit(request, entry, answer, waited)
-          return answer.alerts.length === 0 ? Exit.succeed(taken) : Effect.as(publish(answer.alerts), taken)
-        }
-        entry.cancel(now(fiber))
-        return Exit.succeed(answer as Refused)
-      }
+      const enter = () => paces.enter(request.paces, request.usage, time)
+      if (request.accounts.length === 0) return Exit.succeed(new Taken(request, enter().confirm(), undefined, waited))
       const asked = command(request, "enforce", waits)
-      return ledger === undefined
-        ? Effect.matchCauseEffect(store.reserve(asked), {
-            onFailure: (cause) => {
-              entry.cancel(now(fiber))
-              return Exit.failCause(cause)
-            },
-            onSuccess: onAnswer
-          })
-        : onAnswer(ledger.reserve(asked, time))
+      if (ledger !== undefined) {
+        const answer = ledger.reserve(asked, time)
+        return answer._tag === "Hold" ? admit(request, enter(), answer, waited) : Exit.succeed(answer as Refused)
+      }
+      const entry = enter().expect()
+      const cancel = Effect.map(Clock.currentTimeMillis, (time) => entry.cancel(paces.at(time)))
+      return Effect.matchCauseEffect(store.reserve(asked), {
+        onFailure: (cause) => Effect.andThen(cancel, Exit.failCause(cause)),
+        onSuccess: (answer): Effect.Effect<Taken | Refused> =>
+          answer._tag === "Hold" ? admit(request, entry, answer, waited) : Effect.as(cancel, answer as Refused)
+      })
     },
     force: (request) =>
-      Effect.map(Clock.currentTimeMillis, (time) =>
-        admit(request, new Entry(request.paces, request.usage, paces.at(time)), undefined, Duration.zero)
-      ),
+      Effect.map(Clock.currentTimeMillis, (time) => {
+        const entry = paces.enter(request.paces, request.usage, time)
+        return new Taken(request, entry.confirm(), undefined, Duration.zero)
+      }),
     ask: (request) =>
       Effect.withFiber((fiber) => {
         const paced = paces.refusal(request.paces, request.usage, now(fiber))

@@ -117,7 +117,7 @@ const run = <A, E, R, E2>(
     })
 
   const open = Effect.acquireRelease(
-    Effect.map(way.reserve(meter.total, call), (reservation) => (course = begin(reservation, atMost))),
+    way.reserve(meter.total, call, (reservation) => Effect.succeed((course = begin(reservation, atMost)))),
     (_, exit) => end(exit)
   ).pipe(
     Scope.provide(scope),

@@ -56,7 +56,4 @@ const sayOf = <A, E>(
 
 /** A call is over: what goes wrong with its hold from here on is told, and never takes its result away. */
 export const afterwards = (self: Effect.Effect<unknown, Error>): Effect.Effect<void> =>
-  Effect.matchEffect(self, {
-    onSuccess: () => Effect.void,
-    onFailure: (error) => Effect.logWarning("A hold was left to its expiry", error)
-  })
+  Effect.catch(self as Effect.Effect<void, Error>, (error) => Effect.logWarning("A hold was left to its expiry", error))

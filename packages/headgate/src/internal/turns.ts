@@ -83,7 +83,7 @@ export const turnsOf = <E>(options: {
           line = lines.join(waiter, before)
         } else {
           const { returns } = lines
-          const answer = yield* Effect.withFiber((fiber) => places.place(fiber, request, start, true))
+          const answer = yield* places.place(request, start, time, true)
           if (answer instanceof Taken) {
             if (time > start) metrics.waited.updateUnsafe(time - start, (yield* Effect.fiber).context)
             return answer
