@@ -569,10 +569,10 @@ describe("memory", () => {
     paces.tell({ limits: [], retryAfter: 900_000 }, gpt, undefined, 0)
     for (let now = 0; now < 900_000; now += 10_000) {
       paces.of({ model: `m${now}` }, now)
-      assert.isTrue("_tag" in paces.enter(paces.of(gpt, now), usage, now), String(now))
+      assert.isDefined(paces.refusal(paces.of(gpt, now), usage, now), String(now))
       for (let other = 0; other < 5; other++) paces.of({ model: `m${now}-${other}` }, now)
     }
-    assert.isFalse("_tag" in paces.enter(paces.of(gpt, 900_000), usage, 900_000))
+    assert.isUndefined(paces.refusal(paces.of(gpt, 900_000), usage, 900_000))
     assert.isAtMost(paces.size, 100)
   })
 })
