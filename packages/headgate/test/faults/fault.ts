@@ -1,6 +1,7 @@
 // A row of the table of faults. Its code is run in two sizes: short by `npm test`, full by `npm run faults`.
-import { describe, it } from "@effect/vitest"
+import { afterAll, describe, it } from "@effect/vitest"
 import { Effect, type Scope } from "effect"
+import { removeWorkers } from "./workers.ts"
 
 export interface Fault {
   readonly name: string
@@ -33,6 +34,7 @@ export const fault = <Size>(row: {
 /** The short form of each as a test. One that cannot be run is skipped by a name that says why, or fails in CI. */
 export const testFaults = (name: string, faults: ReadonlyArray<Fault>): void => {
   describe(name, () => {
+    afterAll(removeWorkers)
     for (const { fault, missing, mustHold, name, short } of faults) {
       const isSkipped = missing !== undefined && process.env["HEADGATE_REQUIRE_SERVERS"] !== "1"
       const title = `${name}: ${fault}: ${mustHold}${isSkipped ? ` (skipped: ${missing})` : ""}`

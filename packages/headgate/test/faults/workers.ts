@@ -11,10 +11,16 @@ import { fileURLToPath } from "node:url"
 import type { Told, Work } from "./worker.ts"
 
 let bundled: Promise<string> | undefined
+let outdir: string | undefined
+
+/** Removes the bundle, once no more processes will be started. */
+export const removeWorkers = (): void => {
+  if (outdir !== undefined) rmSync(outdir, { recursive: true, force: true })
+}
+process.once("exit", removeWorkers)
 
 const bundle = async (): Promise<string> => {
-  const outdir = mkdtempSync(join(tmpdir(), "headgate-worker-"))
-  process.once("exit", () => rmSync(outdir, { recursive: true, force: true }))
+  outdir = mkdtempSync(join(tmpdir(), "headgate-worker-"))
   await build({
     entryPoints: [fileURLToPath(new URL("worker.ts", import.meta.url))],
     outdir,
