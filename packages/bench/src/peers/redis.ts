@@ -23,15 +23,20 @@ export type Kind = "headgate" | "headgateSettled" | "union" | "effect" | "trivia
 const quotas = 8
 const limit = 9_000_000_000_000
 
+const budgetLayer = Budget.layer({ quotas: quotasOf(quotas) }).pipe(
+  Layer.provide(RedisQuotaStore.layer()),
+  Layer.provide(Alerts.layer)
+)
+
 const budgetOf = (url: string) =>
-  serviceOf(
-    Budget.Budget,
-    Budget.layer({ quotas: quotasOf(quotas) }).pipe(
-      Layer.provide(RedisQuotaStore.layer()),
-      Layer.provide(NodeRedis.layer({ url })),
-      Layer.provide(Alerts.layer)
-    )
-  )
+  serviceOf(Budget.Budget, budgetLayer.pipe(Layer.provide(NodeRedis.layer({ url }))))
+
+/** The least that a script can do, through the client that ours uses. */
+const trivialOn = (redis: Redis.Redis["Service"]) => {
+  const script = Redis.script((key: string) => [key], { lua: "return redis.call('GET', KEYS[1])", numberOfKeys: 1 })
+  const evaluate = redis.eval(script)
+  return Effect.suspend(() => evaluate("quota"))
+}
 
 const deciders: { readonly [K in Kind]: (url: string) => Promise<Decider> } = {
   /** A reservation on 8 quotas. */
@@ -76,17 +81,25 @@ const deciders: { readonly [K in Kind]: (url: string) => Promise<Decider> } = {
     const decide = Effect.forEach([0, 1, 2, 3, 4, 5, 6, 7], consume, { concurrency: "unbounded", discard: true })
     return { decide, end }
   },
-  /** The least that a script can do, through the client that ours uses. */
   trivial: async (url) => {
     const { end, service } = await serviceOf(Redis.Redis, NodeRedis.layer({ url }))
-    const script = Redis.script((key: string) => [key], {
-      lua: "return redis.call('GET', KEYS[1])",
-      numberOfKeys: 1
-    })
-    const evaluate = service.eval(script)
-    return { decide: Effect.suspend(() => evaluate("quota")), end }
+    return { decide: trivialOn(service), end }
   }
 }
+
+/** Microseconds that each of the effects took, all of them in turns, so that what disturbs one disturbs the others alike. */
+const timesOf = <const Each extends ReadonlyArray<Effect.Effect<unknown, unknown>>>(times: number, each: Each) =>
+  Effect.gen(function* () {
+    const took = each.map((): Array<number> => [])
+    for (let time = 0; time < times; time++) {
+      for (const [index, effect] of each.entries()) {
+        const start = performance.now()
+        yield* effect
+        took[index]!.push((performance.now() - start) * 1000)
+      }
+    }
+    return took
+  })
 
 const start = async (kind: Kind) => {
   const server = await startRedis()
@@ -107,17 +120,33 @@ export const latency =
   (kind: Kind, share: number) =>
   async ({ subjects }: Effort): Promise<Contestant> => {
     const { decide, end } = await start(kind)
-    const round = Effect.gen(function* () {
-      const times: Array<number> = []
-      for (let time = 0; time < subjects(2000); time++) {
-        const start = performance.now()
-        yield* decide
-        times.push((performance.now() - start) * 1000)
-      }
-      return quantile(times, share)
-    })
+    const round = Effect.map(timesOf(subjects(2000), [decide]), ([times = []]) => quantile(times, share))
     await Effect.runPromise(round)
     return { round: () => Effect.runPromise(round), end }
+  }
+
+/** How many times as long as a trivial script a decision takes, in turns on one connection to one server. */
+export const latencyInTurns =
+  (share: number) =>
+  async ({ subjects }: Effort): Promise<Contestant> => {
+    const server = await startRedis()
+    const { end, service } = await serviceOf(
+      Effect.all({ budget: Budget.Budget, redis: Redis.Redis }),
+      budgetLayer.pipe(Layer.provideMerge(NodeRedis.layer({ url: server.url })))
+    )
+    const inTurns = [service.budget.reserve(estimate), trivialOn(service.redis)] as const
+    const round = Effect.map(
+      timesOf(subjects(4000), inTurns),
+      ([ours = [], trivial = []]) => quantile(ours, share) / quantile(trivial, share)
+    )
+    await Effect.runPromise(round)
+    return {
+      round: () => Effect.runPromise(round),
+      end: async () => {
+        await end()
+        await server.end()
+      }
+    }
   }
 
 /** Time per decision with so many in flight. */

@@ -37,7 +37,8 @@ export const redis: Table = {
   title: "A decision in Redis",
   how:
     "A `redis-server` on loopback for each side, on the same machine and without persistence. 8 quotas: ours in one script, the unions " +
-    "in 8, sent at once. One after another, or the time per decision with so many in flight.",
+    "in 8, sent at once. One after another, or the time per decision with so many in flight. In turns: ours, then the trivial script, " +
+    "then ours again, on one connection to one server, so that what else the machine does hits both alike.",
   contests: [
     {
       name: "Redis, commands per decision, 8 quotas",
@@ -47,10 +48,19 @@ export const redis: Table = {
       peers: [{ ...fixed("one command", 1), goal: 1 }, commands("union"), commands("effect")]
     },
     {
+      name: "Redis, reserve, 8 quotas, p50 in turns",
+      unit: "× as much",
+      ours: {
+        name: names.headgate,
+        load: (effort) => import("../peers/redis.ts").then((peer) => peer.latencyInTurns(0.5)(effort))
+      },
+      peers: [{ ...fixed(names.trivial, 1), goal: 1.3 }]
+    },
+    {
       name: "Redis, reserve, 8 quotas, p50",
       unit: "µs",
       ours: latency("headgate", 0.5),
-      peers: [goal(latency("trivial", 0.5), 1.3), latency("union", 0.5), latency("effect", 0.5)]
+      peers: [latency("trivial", 0.5), latency("union", 0.5), latency("effect", 0.5)]
     },
     {
       name: "Redis, reserve, 8 quotas, p99",
