@@ -6,7 +6,7 @@ import * as Option from "effect/Option"
 import type { Subject } from "../Subject.ts"
 import * as Usage from "../Usage.ts"
 import { now } from "./answers.ts"
-import { Attempt } from "./attempt.ts"
+import { inAttempt } from "./attempt.ts"
 import type { Reservation } from "./held.ts"
 import * as metrics from "./metrics.ts"
 import type { Permit, Restore } from "./permit.ts"
@@ -134,7 +134,7 @@ export const wayOf = <E>({ budget, limiter, retry }: Services<E>, spans: boolean
         course.attempts++
         course.called = true
         course.waited += Duration.toMillis(permit.waited)
-        return Effect.provideService(use(permit, restore), Attempt, { isRetried: true, permit })
+        return inAttempt(use(permit, restore), { isRetried: true, permit })
       })
       return Effect.suspend(() => {
         const more = course.uncovered

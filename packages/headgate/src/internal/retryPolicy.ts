@@ -7,7 +7,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
-import { Attempt, makeWarning } from "./attempt.ts"
+import { Attempt, inAttempt, makeWarning } from "./attempt.ts"
 import * as metrics from "./metrics.ts"
 import { millisOf } from "./plans.ts"
 import { retryAfterOf } from "./providerError.ts"
@@ -254,7 +254,7 @@ export const retryWith = <A, E, R, E2>(
         Effect.andThen(attempt)
       )
     }
-    const marked = marks ? Effect.provideService(self, Attempt, { ...around, isRetried: true }) : self
+    const marked = marks ? inAttempt(self, { isRetried: true, permit: around.permit }) : self
     const attempt: Effect.Effect<A, E | E2, R> = Effect.matchCauseEffect(marked, { onSuccess, onFailure })
     return around.isRetried ? Effect.andThen(policy.warning, attempt) : attempt
   })
