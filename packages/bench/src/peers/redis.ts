@@ -28,8 +28,7 @@ const budgetLayer = Budget.layer({ quotas: quotasOf(quotas) }).pipe(
   Layer.provide(Alerts.layer)
 )
 
-const budgetOf = (url: string) =>
-  serviceOf(Budget.Budget, budgetLayer.pipe(Layer.provide(NodeRedis.layer({ url }))))
+const budgetOf = (url: string) => serviceOf(Budget.Budget, budgetLayer.pipe(Layer.provide(NodeRedis.layer({ url }))))
 
 /** The least that a script can do, through the client that ours uses. */
 const trivialOn = (redis: Redis.Redis["Service"]) => {
