@@ -62,7 +62,7 @@ Written by \`npm run bench -- --write\` on ${date.toISOString().slice(0, 10)}. D
 - ${machine()}
 - ${versions()}
 - Each side runs in a process of its own, so that none warms up or fills the heap for another. Both sides of a row are measured
-  in one run, in turns: ours, peer, ours, peer. Garbage is collected before each round and not counted.
+  in one run, in turns: ours, peer, ours, peer. Young garbage is collected before each round and not counted.
 - Numbers are medians of the rounds. *ratio* is the median of each round's ratio of ours to the peer's, and less than 1 means that
   ours takes less; *of all rounds* is the lowest and the highest.
 - Ours is the built package, as npm would install it, with its own checks and metrics on.`

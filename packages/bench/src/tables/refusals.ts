@@ -23,7 +23,10 @@ export const refusals: Table = {
           name: "Effect's RateLimiter",
           load: (effort) => import("../peers/effectRateLimiter.ts").then((peer) => peer.refusal(effort))
         }
-      ]
+      ],
+      limits:
+        "Making an `Error` that keeps no stack takes 0.5 µs, its fields and the steps of Effect that carry and catch it another 1.3; " +
+        "the peer rejects with an object that is no `Error`. Next: nothing that would not give up typed errors."
     },
     {
       name: "a refusal, 4 quotas",

@@ -14,6 +14,9 @@ const packages = ["rate-limiter-flexible", "bottleneck", "cockatiel", "p-retry",
 
 const effects = ["effect/*"]
 
+// Ours are imported where they are installed and when they are needed first.
+const optional = ["@pydantic/genai-prices", "gpt-tokenizer/*"]
+
 const bundle = (name: string, ours: Side, peers: ReadonlyArray<Side>): Contest => ({
   name,
   unit: "kB",
@@ -26,7 +29,7 @@ export const sizes: Table = {
   title: "Start-up and size",
   how:
     "Milliseconds of `await import(…)` in a new process. Kilobytes of all exports of a package, bundled by esbuild, minified, with " +
-    "gzip; with and without what comes from `effect`, which an Effect application has anyway.",
+    "gzip; with and without what comes from `effect`, which an Effect application has anyway, and without optional peers.",
   contests: [
     {
       name: "import",
@@ -47,13 +50,13 @@ export const sizes: Table = {
         importing("rate-limiter-flexible", "rate-limiter-flexible", "effect")
       ]
     },
-    bundle("bundle, with effect", bundling("headgate", "headgate"), [
+    bundle("bundle, with effect", bundling("headgate", "headgate", ...optional), [
       bundling("effect", "effect"),
       bundling("effect/persistence/RateLimiter", "effect/persistence/RateLimiter")
     ]),
     bundle(
       "bundle, without effect",
-      bundling("headgate", "headgate", ...effects),
+      bundling("headgate", "headgate", ...effects, ...optional),
       packages.map((specifier) => bundling(specifier, specifier))
     )
   ]
