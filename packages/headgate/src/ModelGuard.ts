@@ -24,7 +24,7 @@ import * as Guard from "./Guard.ts"
 import type { Listening } from "./internal/heard.ts"
 import { hearing } from "./internal/hearing.ts"
 import * as metrics from "./internal/metrics.ts"
-import { pricedEnd, pricedMost, type Till } from "./internal/modelCall.ts"
+import { type Modality, pricedEnd, pricedMost, type Till } from "./internal/modelCall.ts"
 import { planOf, pricedStream } from "./internal/modelStream.ts"
 import type { ModelUsage } from "./ModelUsage.ts"
 import * as Price from "./Price.ts"
@@ -38,6 +38,8 @@ import type * as Usage from "./Usage.ts"
  *
  * - `input`, `maxOutputTokens`, `outputs`: what the call is estimated from, see `Estimator.Request`.
  * - `provider`: whose price is meant where several offer the model, see `Price`.
+ * - `modalities`: what the call may read or write besides text, `"audio"` or `"image"`, which some models charge more for.
+ *   Default: nothing.
  * - `usage`: what the reply says it took. `undefined` charges the estimate, a zero nothing. Default
  *   `ModelUsage.fromReply`, which knows the words of the vendors.
  * - `usageOnError`: what a failed attempt took, if its error tells. What errors of Effect and of the vendors' SDKs tell is
@@ -72,6 +74,7 @@ export interface StreamCall<in A = unknown, in E = unknown> extends Common<E>, L
 /** What is said of a call and of a streamed call. */
 interface Common<in E> extends Estimator.Request {
   readonly provider?: string | undefined
+  readonly modalities?: ReadonlyArray<Modality> | undefined
   readonly usageOnError?: ((error: E) => ModelUsage | undefined) | undefined
   readonly subject?: Subject | undefined
   readonly onUnknown?: "charge" | "release" | undefined
@@ -153,7 +156,9 @@ export const make: Effect.Effect<Service, never, Requirements> = Effect.gen(func
     run: (self, call) => {
       const till = tillOf(call)
       return Effect.flatMap(
-        Effect.flatMap(estimator.estimate(call), (most) => pricedMost(till, most)).pipe(Effect.tapError(refused)),
+        Effect.flatMap(estimator.estimate(call), (most) => pricedMost(till, most, call.modalities)).pipe(
+          Effect.tapError(refused)
+        ),
         (estimate) => {
           let took: Usage.Input | undefined
           const subject = { model: call.model, ...call.subject }
@@ -177,7 +182,9 @@ export const make: Effect.Effect<Service, never, Requirements> = Effect.gen(func
     },
     stream: (self, call) => {
       const till = tillOf(call)
-      const plan = Effect.flatMap(estimator.estimate(call), (most) => planOf(till, most, call.chunk ?? 256))
+      const plan = Effect.flatMap(estimator.estimate(call), (most) =>
+        planOf(till, most, call.chunk ?? 256, call.modalities)
+      )
       return Stream.unwrap(
         Effect.map(Effect.tapError(plan, refused), (plan) => {
           const { elements, ...reading } = pricedStream(self, call, till, plan, estimator.meter(call.model))

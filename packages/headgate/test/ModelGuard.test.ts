@@ -78,6 +78,33 @@ describe("a guarded call of a model", () => {
     }).pipe(run())
   )
 
+  const dear = {
+    prices: {
+      m: {
+        input: "$3/M",
+        output: "$15/M",
+        cacheWrite: "$3.75/M",
+        cacheWrite1h: "$6/M",
+        reasoning: "$20/M",
+        inputAudio: "$40/M",
+        outputImage: "$60/M"
+      }
+    }
+  } as const
+
+  it.effect.each([
+    ["text is written to the cache for an hour, and reasoned", [], 27 * 6000 + 100 * 20_000],
+    ["audio is read", ["audio"], 27 * 40_000 + 100 * 20_000],
+    ["an image is written", ["image"], 27 * 6000 + 100 * 60_000]
+  ] as const)("holds the most that it can cost: %s", ([_, modalities, cost]) =>
+    Effect.gen(function* () {
+      // Without a usage, the estimate is booked.
+      yield* ModelGuard.run(replying(), { ...call, modalities })
+      const { quotas } = yield* (yield* Budget.Budget).status()
+      assert.strictEqual(quotas.find(({ unit }) => unit === "cost")?.used, cost)
+    }).pipe(run({ ...limits, ...dear }))
+  )
+
   const ai = (reason: AiError.AiErrorReason) => AiError.make({ module: "Model", method: "generateText", reason })
   const usage = { prompt_tokens: 10, completion_tokens: 5, total_tokens: 15 }
   const throwing = () => {

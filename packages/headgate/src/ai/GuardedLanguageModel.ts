@@ -15,7 +15,7 @@ import * as Stream from "effect/Stream"
 import type * as Estimator from "../Estimator.ts"
 import * as ModelGuard from "../ModelGuard.ts"
 import { commonOf, type Options as Common, usageOfError } from "./calls.ts"
-import { bytesOf, inputOf, type Question } from "./input.ts"
+import { bytesOf, inputOf, modalitiesOf, type Question } from "./input.ts"
 import { BrokenOff, failing, outputOf, toldBy, usageOf, usageOfPart } from "./parts.ts"
 import { refused, toAiError } from "./refusals.ts"
 import * as toolkits from "./toolkits.ts"
@@ -26,7 +26,8 @@ export { refusalOf } from "./refusals.ts"
  * The options of a guarded language model.
  *
  * - `maxOutputTokens`: the most that an answer can have, as the provider is configured. Default: the estimator's.
- * - `fileSize`: what a file in a prompt counts as. Default: its bytes, which is far too much for most images.
+ * - `fileSize`: what a file in a prompt counts as. Default: its bytes, which is far too much for most images; behind a
+ *   link, 4096 tokens for an image and 32,768 for others.
  *
  * @category models
  * @since 0.1.0
@@ -57,7 +58,12 @@ const guarded = Effect.fnUntraced(function* (model: LanguageModel.LanguageModel,
   const { fileSize = bytesOf, maxOutputTokens } = options
 
   const callOf = (question: Question) =>
-    Effect.map(common, (known) => ({ ...known, input: inputOf(question, fileSize), maxOutputTokens }))
+    Effect.map(common, (known) => ({
+      ...known,
+      input: inputOf(question, fileSize),
+      modalities: modalitiesOf(question),
+      maxOutputTokens
+    }))
 
   const once = <A extends { readonly usage: Response.Usage }, R>(
     method: string,

@@ -3,6 +3,7 @@ import * as Tool from "effect/ai/Tool"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import type * as Estimator from "../Estimator.ts"
+import type { Modality } from "../internal/modelCall.ts"
 
 /** How a file counts. */
 export type FileSize = (file: Prompt.FilePart) => Estimator.Part
@@ -43,9 +44,22 @@ const partsOf = (part: Prompt.Part, sizeOf: FileSize): ReadonlyArray<Estimator.P
   }
 }
 
-/** A file as it is sent: its bytes, or the text that names or encodes it. */
-export const bytesOf: FileSize = ({ data }) =>
-  typeof data === "string" ? data : data instanceof URL ? data.href : { bytes: data.byteLength }
+/** A file as it is sent: its bytes or the text that encodes it. What is behind a link is not known. */
+export const bytesOf: FileSize = ({ data, mediaType }) => {
+  if (typeof data === "string") return data
+  if (!(data instanceof URL)) return { bytes: data.byteLength }
+  return data.protocol === "data:" ? data.href : { tokens: mediaType.startsWith("image/") ? 4096 : 32_768 }
+}
+
+/** What the files of a prompt are, besides text. */
+export const modalitiesOf = ({ prompt }: Question): ReadonlyArray<Modality> => {
+  const types = Prompt.make(prompt).content.flatMap((message) =>
+    typeof message.content === "string"
+      ? []
+      : message.content.flatMap((part) => (part.type === "file" ? [part.mediaType] : []))
+  )
+  return (["audio", "image"] as const).filter((modality) => types.some((type) => type.startsWith(`${modality}/`)))
+}
 
 /** What has no JSON is not sent, and a model that is given it fails on its own. */
 const json = (value: unknown): string =>

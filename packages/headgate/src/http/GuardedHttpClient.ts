@@ -53,7 +53,7 @@ export class UnrecognizedRequest extends Schema.TaggedError<UnrecognizedRequest>
  * - `provider`: whose price is meant, see `Price`. Default: told by the host where it is a vendor's.
  * - `onUnknown`: what an attempt counts as that got no answer, see `Guard.Call`.
  * - `mediaTokens`: how many tokens an image, a recording or a file is estimated at. Default: 4096 for an image, and for
- *   the others a token for each byte.
+ *   the others a token for each byte, or 32,768 where there is only a link.
  *
  * @category models
  * @since 0.1.0
@@ -76,7 +76,7 @@ type Response = HttpClientResponse.HttpClientResponse
  */
 export type GuardedError = HttpClientError.HttpClientError | ModelGuard.ModelGuardError | UnrecognizedRequest
 
-const mediumTokens = ({ bytes, kind }: Medium): number => (kind === "image" ? 4096 : bytes)
+const mediumTokens = ({ bytes, kind }: Medium): number => (kind === "image" ? 4096 : bytes === 0 ? 32_768 : bytes)
 
 /** Makes what stands between a request and its being sent. */
 const guarding = (options: Options = {}) => {
@@ -89,12 +89,14 @@ const guarding = (options: Options = {}) => {
     const callOf = (request: HttpClientRequest.HttpClientRequest, recognized: Recognized) => {
       const { media, text } = withoutMedia(recognized.body)
       const { maxOutputTokens, model, outputs } = recognized
+      const kinds = [...recognized.modalities, ...media.map(({ kind }) => kind)]
       return {
         model,
         provider: provider ?? recognized.provider,
         input: [text, ...media.map((medium) => ({ tokens: mediaTokens(medium) }))],
         maxOutputTokens,
         outputs,
+        modalities: (["audio", "image"] as const).filter((modality) => kinds.includes(modality)),
         subject: { model, ...(typeof subject === "function" ? subject(request) : subject) },
         onUnknown
       }
@@ -178,7 +180,8 @@ const isRefusal = (error: GuardedError): error is Refusal => !HttpClientError.is
  * - Retries belong in one place: leave out `HttpClient.retryTransient`, and set the retries of what is built on the client
  *   to none.
  * - Guard a call once: here, or with the layers of `headgate/ai` above. Both would hold it and charge it.
- * - A file that is named by an id is not seen, and counts nothing in the estimate.
+ * - What the provider keeps and the request only names is not seen, and counts nothing in the estimate: a file by its id,
+ *   `previous_response_id`, `cachedContent`.
  *
  * **Example** (A guarded client)
  *

@@ -30,13 +30,43 @@ const toUsage = ({ cachedInputTokens, inputTokens, outputTokens }: ModelUsage, c
 
 export const priced = (till: Till, usage: ModelUsage) => Effect.map(till.cost(usage), (cost) => toUsage(usage, cost))
 
-/** The most that a call can cost. All its input may be written to a cache, which can cost more than reading it. */
-export const pricedMost = (till: Till, most: ModelUsage): Effect.Effect<Usage.Input, InvalidUsage | UnpricedModel> =>
-  Effect.flatMap(till.cost(most), (plain) =>
-    Effect.map(till.cost({ ...most, cacheWriteTokens: most.inputTokens }), (written) =>
-      toUsage(most, plain > written ? plain : written)
+/** What besides text a call may read or write. */
+export type Modality = "audio" | "image"
+
+const kinds = {
+  audio: ["inputAudioTokens", "outputAudioTokens"],
+  image: ["inputImageTokens", "outputImageTokens"]
+} as const
+
+/**
+ * The most that a call can cost. All its input may be written to a cache, which can cost more than reading it, and be kept
+ * there for an hour, which costs more still; all its output may be reasoning; or either be of its other modalities.
+ */
+export const pricedMost = (
+  till: Till,
+  most: ModelUsage,
+  modalities: ReadonlyArray<Modality> = []
+): Effect.Effect<Usage.Input, InvalidUsage | UnpricedModel> => {
+  const { inputTokens, outputTokens } = most
+  const inputs: ReadonlyArray<Partial<ModelUsage>> = [
+    {},
+    { cacheWriteTokens: inputTokens },
+    { cacheWriteTokens: inputTokens, cacheWrite1hTokens: inputTokens },
+    ...modalities.map((modality) => ({ [kinds[modality][0]]: inputTokens }))
+  ]
+  const outputs: ReadonlyArray<Partial<ModelUsage>> = [
+    {},
+    { reasoningTokens: outputTokens },
+    ...modalities.map((modality) => ({ [kinds[modality][1]]: outputTokens }))
+  ]
+  const all = inputs.flatMap((input) => outputs.map((output) => till.cost({ ...most, ...input, ...output })))
+  return Effect.map(Effect.all(all), (costs) =>
+    toUsage(
+      most,
+      costs.reduce((highest, cost) => (cost > highest ? cost : highest))
     )
   )
+}
 
 /** What an attempt took that ended so, priced; `undefined` where only the guard knows what to make of its end. */
 export const pricedEnd = <A, E>(

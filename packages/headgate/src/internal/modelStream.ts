@@ -8,7 +8,7 @@ import type * as Money from "../Money.ts"
 import type * as Usage from "../Usage.ts"
 import { Heard, type Listening } from "./heard.ts"
 import { isCount } from "./input.ts"
-import { priced, pricedEnd, pricedMost, type Till } from "./modelCall.ts"
+import { type Modality, priced, pricedEnd, pricedMost, type Till } from "./modelCall.ts"
 import { invalidUsage } from "./refusal.ts"
 import type { Measures } from "./meter.ts"
 
@@ -27,15 +27,16 @@ interface Plan {
 export const planOf = (
   till: Till,
   most: ModelUsage,
-  chunk: number
+  chunk: number,
+  modalities?: ReadonlyArray<Modality>
 ): Effect.Effect<Plan, InvalidUsage | UnpricedModel> => {
   if (!isCount(chunk) || chunk === 0) return Exit.fail(invalidUsage("chunk", "a whole number from 1", chunk))
   const input = { ...most, outputTokens: 0 }
   const outputTokens = Math.min(chunk, most.outputTokens)
   return Effect.map(
     Effect.all([
-      pricedMost(till, input),
-      pricedMost(till, most),
+      pricedMost(till, input, modalities),
+      pricedMost(till, most, modalities),
       till.cost(input),
       till.cost({ ...input, outputTokens })
     ]),

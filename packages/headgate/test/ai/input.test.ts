@@ -111,13 +111,24 @@ describe("the input of a call", () => {
 
   it.effect("counts files by their bytes, or as is said", () =>
     Effect.gen(function* () {
-      const file = (data: string | Uint8Array | URL) => Prompt.filePart({ mediaType: "image/png", data })
-      const files = [file(new Uint8Array(1000)), file("AAEC"), file(new URL("https://sea.example/map.png"))]
+      const file = (data: string | Uint8Array | URL, mediaType = "image/png") => Prompt.filePart({ mediaType, data })
+      const links = [
+        file(new URL("https://sea.example/map.png")),
+        file(new URL("https://sea.example/book.pdf"), "application/pdf"),
+        file(new URL("data:image/png;base64,AAEC"))
+      ]
+      const files = [file(new Uint8Array(1000)), file("AAEC"), ...links]
       const ask = LanguageModel.generateText({ prompt: Prompt.fromMessages([Prompt.userMessage({ content: files })]) })
-      assert.deepStrictEqual(yield* told(ask), [{ bytes: 1000 }, "AAEC", "https://sea.example/map.png"])
+      assert.deepStrictEqual(yield* told(ask), [
+        { bytes: 1000 },
+        "AAEC",
+        { tokens: 4096 },
+        { tokens: 32_768 },
+        "data:image/png;base64,AAEC"
+      ])
       assert.deepStrictEqual(
         yield* told(ask, { fileSize: () => ({ tokens: 85 }) }),
-        [85, 85, 85].map((tokens) => ({ tokens }))
+        files.map(() => ({ tokens: 85 }))
       )
     })
   )

@@ -129,6 +129,29 @@ describe("GuardedHttpClient", () => {
     })
   )
 
+  it.effect("guards a call without a limit that it can read, as -1 by which some servers mean none", () =>
+    Effect.gen(function* () {
+      const { post, provider } = yield* setUp({ budget: { maxTokensPerRequest: 4000 } })
+      // 4096 tokens of output, as of a call that says no limit.
+      assert.strictEqual((yield* Effect.flip(post({ ...chat, max_tokens: -1 })))._tag, "RequestTooLarge")
+      assert.strictEqual((yield* provider.totals).requests, 0)
+    })
+  )
+
+  it.effect("estimates a file behind a link, and an image", () =>
+    Effect.gen(function* () {
+      const { post } = yield* setUp({ budget: { maxTokensPerRequest: 30_000 } })
+      const linked = (type: string, url: string) => ({
+        ...message,
+        messages: [{ role: "user", content: [{ type, source: { type: "url", url } }] }]
+      })
+      const file = yield* Effect.flip(post(linked("document", "https://example.com/a.pdf"), paths.messages))
+      assert(file._tag === "RequestTooLarge")
+      assert.isAbove(file.requested, 32_768)
+      assert.strictEqual((yield* post(linked("image", "https://example.com/a.png"), paths.messages)).status, 200)
+    })
+  )
+
   it.effect("estimates an image by its tokens, not by its bytes", () =>
     Effect.gen(function* () {
       const data = "A".repeat(400_000)

@@ -1,7 +1,8 @@
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
-import { parseJson } from "./json.ts"
+import type { Modality } from "../../internal/modelCall.ts"
+import { field, parseJson } from "./json.ts"
 
 /** The APIs that are known. `"chat"`, `"responses"` and `"embeddings"` are OpenAI's, `"messages"` Anthropic's. */
 export type Api = "chat" | "responses" | "embeddings" | "messages" | "gemini"
@@ -14,11 +15,15 @@ export interface Recognized {
   readonly stream: boolean
   readonly maxOutputTokens: number | undefined
   readonly outputs: number | undefined
+  /** What it asks for besides text. */
+  readonly modalities: ReadonlyArray<Modality>
   readonly body: unknown
 }
 
-const Count = Schema.optional(Schema.NullOr(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))))
-const Flag = Schema.optional(Schema.NullOr(Schema.Boolean))
+// A limit that cannot be read, such as the -1 by which some servers mean none, is none: the call is guarded all the same.
+const Count = Schema.optional(Schema.Unknown)
+const Flag = Schema.optional(Schema.Unknown)
+const Modalities = Schema.optional(Schema.Unknown)
 // Azure has the model in its path.
 const Model = Schema.optional(Schema.String)
 
@@ -28,6 +33,7 @@ const Chat = Schema.Struct({
   max_tokens: Count,
   max_completion_tokens: Count,
   n: Count,
+  modalities: Modalities,
   stream: Flag
 })
 
@@ -47,32 +53,43 @@ const Messages = Schema.Struct({
   stream: Flag
 })
 
-const Gemini = Schema.Struct({
-  contents: Schema.Unknown,
-  generationConfig: Schema.optional(Schema.NullOr(Schema.Struct({ maxOutputTokens: Count, candidateCount: Count })))
-})
+const Gemini = Schema.Struct({ contents: Schema.Unknown })
 
-type Limits = Omit<Recognized, "api" | "provider" | "body" | "model"> & { readonly model: string | undefined }
+interface Limits {
+  readonly model: string | undefined
+  readonly stream: boolean
+  readonly maxOutputTokens: number | undefined
+  readonly outputs: number | undefined
+  readonly modalities?: unknown
+}
 
 const reader =
-  <A>(schema: Schema.ConstraintDecoder<A>, read: (request: A, path: string) => Limits) =>
+  <A>(schema: Schema.ConstraintDecoder<A>, read: (request: A, path: string, body: unknown) => Limits) =>
   (body: unknown, path: string): Limits | undefined =>
     Option.match(Schema.decodeUnknownOption(schema)(body), {
       onNone: () => undefined,
-      onSome: (request) => read(request, path)
+      onSome: (request) => read(request, path, body)
     })
 
-const orNone = <A>(value: A | null | undefined): A | undefined => value ?? undefined
+const countOf = (value: unknown): number | undefined =>
+  typeof value === "number" && Number.isSafeInteger(value) && value >= 0 ? value : undefined
+
+/** `["text", "audio"]`, in whatever case. */
+const modalitiesOf = (value: unknown): ReadonlyArray<Modality> => {
+  const words = Array.isArray(value) ? value.map((word) => String(word).toLowerCase()) : []
+  return (["audio", "image"] as const).filter((modality) => words.includes(modality))
+}
 
 const apis: ReadonlyArray<readonly [path: RegExp, api: Api, read: ReturnType<typeof reader>]> = [
   [
     /\/chat\/completions$/,
     "chat",
-    reader(Chat, ({ max_completion_tokens, max_tokens, model, n, stream }) => ({
+    reader(Chat, ({ max_completion_tokens, max_tokens, modalities, model, n, stream }) => ({
       model,
       stream: stream === true,
-      maxOutputTokens: orNone(max_completion_tokens ?? max_tokens),
-      outputs: orNone(n)
+      maxOutputTokens: countOf(max_completion_tokens) ?? countOf(max_tokens),
+      outputs: countOf(n),
+      modalities
     }))
   ],
   [
@@ -81,7 +98,7 @@ const apis: ReadonlyArray<readonly [path: RegExp, api: Api, read: ReturnType<typ
     reader(Responses, ({ max_output_tokens, model, stream }) => ({
       model,
       stream: stream === true,
-      maxOutputTokens: orNone(max_output_tokens),
+      maxOutputTokens: countOf(max_output_tokens),
       outputs: undefined
     }))
   ],
@@ -96,19 +113,25 @@ const apis: ReadonlyArray<readonly [path: RegExp, api: Api, read: ReturnType<typ
     reader(Messages, ({ max_tokens, model, stream }) => ({
       model,
       stream: stream === true,
-      maxOutputTokens: orNone(max_tokens),
+      maxOutputTokens: countOf(max_tokens),
       outputs: undefined
     }))
   ],
   [
     /\/models\/[^/:]+:(generateContent|streamGenerateContent)$/,
     "gemini",
-    reader(Gemini, ({ generationConfig }, path) => ({
-      model: path.replace(/^.*\/models\/|:\w+$/g, ""),
-      stream: path.endsWith(":streamGenerateContent"),
-      maxOutputTokens: orNone(generationConfig?.maxOutputTokens),
-      outputs: orNone(generationConfig?.candidateCount)
-    }))
+    // Of its words each may be written in two ways.
+    reader(Gemini, (_, path, body) => {
+      const config = field(body, "generationConfig") ?? field(body, "generation_config")
+      const said = (name: string, other: string) => field(config, name) ?? field(config, other)
+      return {
+        model: path.replace(/^.*\/models\/|:\w+$/g, ""),
+        stream: path.endsWith(":streamGenerateContent"),
+        maxOutputTokens: countOf(said("maxOutputTokens", "max_output_tokens")),
+        outputs: countOf(said("candidateCount", "candidate_count")),
+        modalities: said("responseModalities", "response_modalities")
+      }
+    })
   ]
 ]
 
@@ -135,13 +158,16 @@ export const recognize = (request: HttpClientRequest.HttpClientRequest): Recogni
   if (request.method !== "POST") return undefined
   const url = Option.getOrUndefined(HttpClientRequest.toUrl(request))
   if (url === undefined) return undefined
-  const [, api, read] = apis.find(([path]) => path.test(url.pathname)) ?? []
+  const path = url.pathname.replace(/\/+$/, "")
+  const [, api, read] = apis.find(([known]) => known.test(path)) ?? []
   if (api === undefined || read === undefined) return undefined
   const text = textOf(request)
   const body = text === undefined ? undefined : parseJson(text)
-  const limits = read(body, url.pathname)
-  const model = limits?.model ?? /\/deployments\/([^/]+)\//.exec(url.pathname)?.[1]
+  const limits = read(body, path)
+  const model = limits?.model ?? /\/deployments\/([^/]+)\//.exec(path)?.[1]
   if (limits === undefined || model === undefined) return undefined
   const provider = hosts.find(([host]) => host.test(url.hostname))?.[1]
-  return { ...limits, api, model: decodeURIComponent(model), provider, body }
+  const { maxOutputTokens, outputs, stream } = limits
+  const modalities = modalitiesOf(limits.modalities)
+  return { api, model: decodeURIComponent(model), provider, stream, maxOutputTokens, outputs, modalities, body }
 }
