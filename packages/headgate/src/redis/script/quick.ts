@@ -106,6 +106,9 @@ local function quick()
   if reserving then
     local rest = struct.pack(REST_FORMAT, IS_HOLD, 0, OPEN, queued, expiresAt, ttl, kept, 0, '', content, resets or '', '', '')
     if not call('SET', holdKey, open .. rest, 'PX', ttl + kept + slack, 'NX') then return nil end
+  else
+    call('SET', holdKey, string.sub(hold, 1, #open + 2) .. string.char(using and SETTLED or RELEASED) ..
+      string.sub(hold, #open + 4, -2) .. (using and usageText or '') .. '\\0', 'KEEPTTL')
   end
   if queued == 1 then
     local name = open .. holdKey
@@ -113,17 +116,13 @@ local function quick()
       local key, failed = KEYS[2 + 2 * i], nil
       if reserving then failed = redis.pcall('ZADD', key, expiresAt, name) else failed = redis.pcall('ZREM', key, name) end
       if type(failed) == 'table' and failed.err then
-        if reserving then call('DEL', holdKey) end
+        if reserving then call('DEL', holdKey) else call('SET', holdKey, hold, 'KEEPTTL') end
         for j = 1, i - 1 do
           if reserving then call('ZREM', KEYS[2 + 2 * j], name) else call('ZADD', KEYS[2 + 2 * j], expiresAt, name) end
         end
         return failed
       end
     end
-  end
-  if not reserving then
-    call('SET', holdKey, string.sub(hold, 1, #open + 2) .. string.char(using and SETTLED or RELEASED) ..
-      string.sub(hold, #open + 4, -2) .. (using and usageText or '') .. '\\0', 'KEEPTTL')
   end
   for i = 1, count do
     local a, key = accounts[i], KEYS[1 + 2 * i]

@@ -168,13 +168,12 @@ local function finish(h, ended)
   h[ENDED], h[ALERTS] = ended, told()
   saveStore()
   for _, a in ipairs(accounts) do
-    if a.closed then
-      call('ZREM', a.openKey, closed)
-      a.state[OPEN_HOLDS] = max(0, a.state[OPEN_HOLDS] - 1)
-    end
+    if a.closed then a.state[OPEN_HOLDS] = max(0, a.state[OPEN_HOLDS] - 1) end
   end
   save()
   saveHold(h)
+  -- Last: it needs no memory, and what does is refused only as the first write of a script.
+  for _, a in ipairs(accounts) do if a.closed then call('ZREM', a.openKey, closed) end end
   -- Who waits asks again, and says so again if it is refused. A user who may not publish is not stopped by that.
   for _, a in ipairs(accounts) do if a.isCalled then redis.pcall('PUBLISH', storeKey .. ':returns', a.key) end end
 end
