@@ -304,8 +304,8 @@ export const run: {
  *
  * **Details**
  *
- * - A stream that breaks off settles its input and what it delivered, or what it said if that is more; one that comes to
- *   its end without saying what it took, the same.
+ * - A stream that breaks off settles its input and what it delivered, or what it said if that is more, unless it had told
+ *   its usage for the last time in a vendor's words; one that ends without saying what it took, the same.
  * - Text is counted as the input is, see `Estimator.Options`, and never as more than `maxOutputTokens`.
  *
  * **Example** (A guarded stream of a model)

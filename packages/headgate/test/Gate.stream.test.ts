@@ -121,6 +121,52 @@ describe("Gate.stream", () => {
     })
   )
 
+  it.effect("is settled on its last word when the loop is left at it", () =>
+    Effect.gen(function* () {
+      const { anthropic, booked, gate, openai, provider } = yield* setUp({ script: () => ({ answer: words, usage }) })
+      const long = { ...question, input: "Six by seven? ".repeat(360) }
+      const leave = <A>(
+        open: (signal: AbortSignal) => PromiseLike<AsyncIterable<A>>,
+        isLast: (element: A) => boolean
+      ): Effect.Effect<void> =>
+        Effect.promise(async () => {
+          for await (const element of gate.stream(open, long)) if (isLast(element)) return
+          assert.fail("came to its end")
+        })
+      const model = createOpenAI({ apiKey: "none", baseURL: `${provider.url}/v1` }).chat("my-model")
+      const prompt = [{ role: "user" as const, content: [{ type: "text" as const, text: "Six by seven?" }] }]
+      const left = [
+        leave(
+          (signal) => openai.chat.completions.create({ ...chat, ...streamed }, { signal }),
+          ({ usage }) => usage != null
+        ),
+        leave(
+          (signal) => openai.responses.create({ model: "my-model", input: "Six by seven?", stream: true }, { signal }),
+          ({ type }) => type === "response.completed"
+        ),
+        leave(
+          (signal) => anthropic.messages.create({ ...message, stream: true }, { signal }),
+          ({ type }) => type === "message_delta"
+        ),
+        leave(
+          (signal) => anthropic.messages.create({ ...message, stream: true }, { signal }),
+          ({ type }) => type === "message_stop"
+        ),
+        leave(
+          (abortSignal) => model.doStream({ prompt, abortSignal }).then(({ stream }) => stream),
+          ({ type }) => type === "finish"
+        )
+      ]
+      for (const [index, one] of left.entries()) {
+        yield* one
+        yield* quiet(provider)
+        const tokens = 40 * (index + 1)
+        assert.strictEqual((yield* provider.totals).tokens, tokens)
+        assert.deepStrictEqual(yield* booked, { tokens, cost: (index + 1) * (30 * 1000 + 10 * 10_000), held: 0 })
+      }
+    })
+  )
+
   it.effect("is ended by an aborted signal, rejects with its reason, and is settled on what was delivered", () =>
     Effect.gen(function* () {
       const { booked, doors: both, provider } = yield* doors(slowly)

@@ -284,6 +284,26 @@ describe("a guarded stream of a model", () => {
     }).pipe(run({ ...limits, budget: { maxTokensPerMinute: 1_000_000 }, rateLimiter: {} }))
   )
 
+  it.effect("teaches the estimator its last word also when it is left at it, and not one that others follow", () =>
+    Effect.gen(function* () {
+      const input = "How deep is the sea? ".repeat(40)
+      const estimate = Estimator.Estimator.use((estimator) => estimator.estimate({ ...call, input }))
+      const before = yield* estimate
+      const last = { type: "finish", usage: { prompt_tokens: 217, completion_tokens: 8 } }
+      const left = (...all: ReadonlyArray<Part>) => {
+        const stream = Stream.rechunk(Stream.concat(Stream.fromIterable(all), Stream.never), 1)
+        const taken = Stream.take(ModelGuard.stream(stream, { ...call, input }), all.length)
+        return Effect.replicateEffect(Stream.runDrain(taken), 100)
+      }
+      yield* left(text("About "), last, text("more"))
+      assert.deepStrictEqual(yield* estimate, before)
+      assert.strictEqual((yield* state).tokens, 100 * (before.inputTokens + 8 + "more".length))
+      yield* left(text("About "), last, text(""))
+      assert.isAtMost((yield* estimate).inputTokens, 235)
+      assert.strictEqual((yield* state).tokens, 100 * (before.inputTokens + 8 + "more".length + 225))
+    }).pipe(run({ ...limits, budget: { maxTokensPerMinute: 1_000_000 }, rateLimiter: {} }))
+  )
+
   it.effect("asks the rate limiter for the most it can take", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(collect(ModelGuard.stream(Stream.fromIterable(parts), call)))

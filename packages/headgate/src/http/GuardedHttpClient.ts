@@ -25,7 +25,7 @@ import { type Medium, withoutMedia } from "./internal/media.ts"
 import { type Recognized, recognize } from "./internal/recognized.ts"
 import { type Refusal, toHttpError } from "./internal/refusals.ts"
 import { failWithStatus, read } from "./internal/replies.ts"
-import { type Element, elementsOf, replyOf } from "./internal/streamed.ts"
+import { elementsOf, reading, replyOf } from "./internal/streamed.ts"
 
 export type { Medium } from "./internal/media.ts"
 
@@ -131,13 +131,7 @@ const guarding = (options: Options = {}) => {
       // Of a reply that is no stream, and of errors, the guard does so itself.
       const heard = (response: Response) => guard.heard(response, call.subject)
       const guarded: Effect.Effect<Response, E | GuardedError, R> = recognized.stream
-        ? replyOf(
-            guard.stream(elementsOf(Effect.tap(attempt, heard), recognized.api), {
-              ...call,
-              delivered: (element: Element) => ("part" in element ? element.part.delivered : ""),
-              usage: (element) => ("part" in element ? element.part.usage : undefined)
-            })
-          )
+        ? replyOf(guard.stream(elementsOf(Effect.tap(attempt, heard), recognized.api), { ...call, ...reading }))
         : Effect.map(
             guard.run(Effect.flatMap(attempt, read), { ...call, usage: ({ json }) => ModelUsage.fromReply(json) }),
             ({ response }) => response
@@ -170,7 +164,7 @@ const isRefusal = (error: GuardedError): error is Refusal => !HttpClientError.is
  * - What replies say of the provider's limits paces the rate limiter.
  * - The body of a reply that does not stream is read at once, and can be read any number of times.
  * - The body of a stream passes through byte for byte. More is held for it as it comes, and it is settled on the usage
- *   that its last part tells; one that is cut, on what was delivered. Where no more can be held, it ends with an error
+ *   that its last part tells; one that is cut before that, on what was delivered. Where no more can be held, it ends with an error
  *   whose cause is the refusal.
  *
  * **Gotchas**

@@ -1,5 +1,6 @@
 import { fromReply, type ModelUsage } from "../ModelUsage.ts"
 import { isCount, modelUsageFault, wholeNumber } from "./input.ts"
+import { isLastWord } from "./lastWord.ts"
 import { invalidUsage } from "./refusal.ts"
 import { outputIn } from "./vendorOutput.ts"
 
@@ -17,20 +18,29 @@ export interface Listening<in A> {
   readonly usage?: ((element: A, previous: ModelUsage | undefined) => ModelUsage | undefined) | undefined
 }
 
+/** How to read what elements say that are no vendor's, as bytes are: whether the usage in one is its last word. */
+export interface Closing<in A> extends Listening<A> {
+  readonly isLast?: ((element: A) => boolean) | undefined
+}
+
 /** What a stream of a model has said so far. */
 export class Heard<A> {
   /** What has arrived of the answer, in tokens. */
   output = 0
-  private readonly listening: Listening<A>
+  /** Whether the stream came to its own end. */
+  isOver = false
+  private readonly listening: Closing<A>
   private readonly tokensOf: (text: string) => number
   private readonly most: number
   /** The part of the output that came as tokens. */
   private counted = 0
   private told: ModelUsage | undefined
   private toldAt = 0
+  /** The output when it told its usage for the last time. */
+  private lastAt: number | undefined
 
   /** `tokensOf` takes the text bit by bit and gives the tokens of all so far, of which there are at most `most`. */
-  constructor(listening: Listening<A>, tokensOf: (text: string) => number, most: number) {
+  constructor(listening: Closing<A>, tokensOf: (text: string) => number, most: number) {
     this.listening = listening
     this.tokensOf = tokensOf
     this.most = most
@@ -53,6 +63,7 @@ export class Heard<A> {
       if (fault !== undefined) throw fault
       this.told = said
       this.toldAt = this.output
+      if ((this.listening.isLast ?? isLastWord)(element)) this.lastAt = this.output
     }
     return this.whole
   }
@@ -62,8 +73,9 @@ export class Heard<A> {
     return this.told && { ...this.told, outputTokens: this.told.outputTokens + this.output - this.toldAt }
   }
 
-  /** The stream's own last word, if nothing came after it. */
+  /** The stream's own last word, if nothing came after it. Until it is over, only what vendors say at the end is one. */
   get final(): ModelUsage | undefined {
-    return this.output === this.toldAt ? this.told : undefined
+    const isLast = this.isOver || this.lastAt === this.output
+    return isLast && this.output === this.toldAt ? this.told : undefined
   }
 }

@@ -10,22 +10,29 @@ export interface Measures<in A> {
   readonly actual: (element: A) => Usage.Input | undefined
 }
 
+/** How to read what only this library says: whether what was told up to an element is the last word on the whole call. */
+export interface Closing<in A> {
+  readonly isLast?: ((element: A) => boolean) | undefined
+}
+
 /** Adds up what a stream has delivered, beside what is held for it. */
 export class Meter<A> {
   /** What is taken before any output; without a chunk, what is taken at most. */
   private readonly estimate: Usage.Usage
   private readonly chunk: Usage.Usage | undefined
-  private readonly measures: Measures<A>
+  private readonly measures: Measures<A> & Closing<A>
   private held: Usage.Usage
   private delivered = Usage.zero
   /** What the stream itself says the whole call took: its last word. */
   private told: Usage.Usage | undefined = undefined
+  /** Whether what it told is its last word, and nothing was delivered after it. */
+  isFinal = false
   /** Whether an element has arrived. */
   begun = false
   /** Why something could not be read of an element, if that happened. */
   private complaint: unknown = undefined
 
-  constructor(estimate: Usage.Usage, chunk: Usage.Usage | undefined, measures: Measures<A>) {
+  constructor(estimate: Usage.Usage, chunk: Usage.Usage | undefined, measures: Measures<A> & Closing<A>) {
     this.estimate = estimate
     this.chunk = chunk
     this.measures = measures
@@ -53,13 +60,14 @@ export class Meter<A> {
   /** Takes notice of what an element says of the whole call. */
   listen(element: A): void {
     this.told = this.read(this.measures.actual, element, this.estimate.requests) ?? this.told
+    this.isFinal = this.measures.isLast?.(element) ?? false
   }
 
   extended(more: Usage.Usage): void {
     this.held = Usage.sum(this.held, more)
   }
 
-  /** What the call took that came to its end. */
+  /** What the call took that came to its end, or told its last word. */
   get final(): Usage.Usage {
     return this.told ?? this.known(true)
   }

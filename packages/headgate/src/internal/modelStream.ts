@@ -6,11 +6,11 @@ import type { InvalidUsage, UnpricedModel } from "../Errors.ts"
 import type { ModelUsage } from "../ModelUsage.ts"
 import type * as Money from "../Money.ts"
 import type * as Usage from "../Usage.ts"
-import { Heard, type Listening } from "./heard.ts"
+import { type Closing, Heard } from "./heard.ts"
 import { isCount } from "./input.ts"
 import { type Modality, priced, pricedEnd, pricedMost, type Till } from "./modelCall.ts"
 import { invalidUsage } from "./refusal.ts"
-import type { Measures } from "./meter.ts"
+import type { Closing as MeterClosing, Measures } from "./meter.ts"
 
 /** What a streamed call is held for. */
 interface Plan {
@@ -54,6 +54,8 @@ export interface Measured<A> {
   readonly element: A
   readonly delivered: Result.Result<Usage.Input, unknown>
   readonly whole: Result.Result<Usage.Input | undefined, unknown>
+  /** Whether that is the stream's last word. */
+  readonly isLast: boolean
 }
 
 /** Prices the elements of a stream, one after another. `inputTokens` is what the input is taken to be. */
@@ -80,25 +82,27 @@ export const measuring = <A>(
   return Effect.fnUntraced(function* (element: A) {
     const brought = Result.try(() => heard.deliver(element))
     const said = Result.try(() => heard.listen(element))
+    const whole: Measured<A>["whole"] = Result.isFailure(said)
+      ? Result.fail(said.failure)
+      : said.success === undefined
+        ? Result.succeed(undefined)
+        : yield* Effect.result(priced(till, said.success))
     return {
       element,
       delivered: Result.isFailure(brought) ? Result.fail(brought.failure) : yield* Effect.result(delivered()),
-      whole: Result.isFailure(said)
-        ? Result.fail(said.failure)
-        : said.success === undefined
-          ? Result.succeed(undefined)
-          : yield* Effect.result(priced(till, said.success))
+      whole,
+      isLast: Result.isSuccess(whole) && heard.final !== undefined
     }
   })
 }
 
 /** A stream whose elements are priced, and how to read them. */
-interface Priced<A, E, R> extends Measures<Measured<A>> {
+interface Priced<A, E, R> extends Measures<Measured<A>>, MeterClosing<Measured<A>> {
   readonly elements: Stream.Stream<Measured<A>, E, R>
   readonly actualOnError: () => Usage.Input | undefined
 }
 
-interface StreamedModelCall<in A, in E> extends Listening<A> {
+interface StreamedModelCall<in A, in E> extends Closing<A> {
   readonly maxOutputTokens?: number | undefined
   readonly outputs?: number | undefined
   readonly usageOnError?: ((error: E) => ModelUsage | undefined) | undefined
@@ -120,7 +124,8 @@ export const pricedStream = <A, E, R>(
     took = undefined
     return self.pipe(
       Stream.mapArrayEffect((elements) => Effect.forEach(elements, measure)),
-      Stream.onEnd(Effect.suspend(() => (heard.final === undefined ? Effect.void : till.observe(heard.final)))),
+      Stream.onEnd(Effect.sync(() => (heard.isOver = true))),
+      Stream.ensuring(Effect.suspend(() => (heard.final === undefined ? Effect.void : till.observe(heard.final)))),
       Stream.tapError((error) =>
         Effect.map(pricedEnd(till, Exit.fail(error), reading, plan.estimate), (usage) => {
           took = usage
@@ -132,6 +137,7 @@ export const pricedStream = <A, E, R>(
     elements: Stream.unwrap(Effect.map(meter, run)),
     delivered: ({ delivered }) => Result.getOrThrow(delivered),
     actual: ({ whole }) => Result.getOrThrow(whole),
+    isLast: ({ isLast }) => isLast,
     actualOnError: () => took
   }
 }

@@ -10,7 +10,7 @@ import type { Subject } from "../Subject.ts"
 import * as Usage from "../Usage.ts"
 import { begin, type Course, type Way } from "./course.ts"
 import { checkUsage } from "./input.ts"
-import { type Measures, Meter } from "./meter.ts"
+import { type Closing, type Measures, Meter } from "./meter.ts"
 import type { Permit, Restore } from "./permit.ts"
 import { tookOf } from "./took.ts"
 
@@ -30,7 +30,7 @@ type Elements<A> = readonly [A, ...Array<A>]
 export const streamed = <A, E, R, E2>(
   way: Way<E2>,
   self: Stream.Stream<A, E, R>,
-  call: StreamedCall<A, E>
+  call: StreamedCall<A, E> & Closing<A>
 ): Stream.Stream<A, E | E2 | InvalidUsage, R> =>
   Stream.fromChannel(
     Channel.fromTransformBracket((_upstream, _scope, scope) =>
@@ -66,7 +66,8 @@ const run = <A, E, R, E2>(
   let over = false
 
   const took = (exit: Exit.Exit<unknown, unknown>): Effect.Effect<Usage.Usage | undefined> => {
-    if (complete) return Exit.succeed(meter.final)
+    // After its last word a stream has nothing to add, whether or not somebody waits for its end.
+    if (complete || meter.isFinal) return Exit.succeed(meter.final)
     const { actualOnError, onUnknown } = call
     const reading = {
       actual: () => estimate,

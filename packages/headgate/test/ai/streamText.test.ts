@@ -36,6 +36,20 @@ describe("a stream", () => {
     }).pipe(run())
   )
 
+  it.effect("that is left at its last part settles what that says, as one does that fails after it", () =>
+    Effect.gen(function* () {
+      const parts = [...deltas("De", "ep."), finish({ input: 12, output: 8 })]
+      const model = yield* provider({ parts }, { parts, fail: cut })
+      const isLast = ({ type }: { readonly type: string }) => type === "finish"
+      const long = LanguageModel.streamText({ prompt: prompt.repeat(250) })
+      yield* Effect.provide(collect(Stream.takeUntil(long, isLast)), guarded(model))
+      assert.deepStrictEqual(yield* counters, settled(20))
+      const { end } = yield* Effect.provide(collect(long), guarded(model))
+      assert.strictEqual(end._tag, "Failure")
+      assert.deepStrictEqual(yield* counters, settled(40, 2))
+    }).pipe(run())
+  )
+
   it.effect("that says zero settles nothing (litellm #37992)", () =>
     Effect.gen(function* () {
       const model = yield* provider({ parts: [...deltas("Deep."), finish({ input: 0, output: 0 })] })

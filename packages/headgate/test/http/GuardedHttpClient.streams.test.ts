@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Stream } from "effect"
+import { Deferred, Effect, Fiber, Stream } from "effect"
 import { HttpClient, HttpClientError, HttpClientRequest, HttpClientResponse } from "effect/http"
 import { TestClock } from "effect/testing"
 import { setFlagsFromString } from "node:v8"
@@ -44,6 +44,44 @@ describe("GuardedHttpClient, streams", () => {
       // Ids count the requests.
       assert.strictEqual(text.replaceAll("_2", "_1").replaceAll("chatcmpl-2", "chatcmpl-1"), plain)
       assert.deepStrictEqual(yield* booked, { tokens: 35, cost: 40_000, held: 0 })
+    })
+  )
+
+  const long = [{ role: "user", content: "How deep is the sea? ".repeat(250) }]
+  const lastWords: ReadonlyArray<readonly [string, string, object, string]> = [
+    ["chat completions", paths.chat, { ...streamed, messages: long }, `"usage":{`],
+    [
+      "responses",
+      paths.responses,
+      { model: "test-model", input: long[0]?.content, stream: true },
+      "response.completed"
+    ],
+    ["messages", paths.messages, { ...message, messages: long, stream: true }, "message_stop"],
+    [
+      "streamGenerateContent",
+      paths.geminiStream,
+      { contents: [{ parts: [{ text: long[0]?.content }] }] },
+      "finishReason"
+    ]
+  ]
+  it.effect.each(lastWords)("settles %s on their last word when they are left at it", ([_, path, body, lastWord]) =>
+    Effect.gen(function* () {
+      const { booked, post, provider } = yield* setUp({ answers: { script: () => ({ answer: words, usage }) } })
+      const lines = Effect.map(post(body, path), (response) => Stream.splitLines(Stream.decodeText(response.stream)))
+      const isLast = (line: string) => line.startsWith("data") && line.includes(lastWord)
+      // As Effect's own clients end their streams.
+      yield* Stream.runDrain(Stream.takeUntil(yield* lines, isLast))
+      yield* quiet(provider)
+      assert.deepStrictEqual(yield* booked, { tokens: 35, cost: 40_000, held: 0 })
+      const seen = yield* Deferred.make<void>()
+      const waiting = Stream.tap(yield* lines, (line) =>
+        isLast(line) ? Effect.andThen(Deferred.succeed(seen, undefined), Effect.never) : Effect.void
+      )
+      const reading = yield* Effect.forkChild(Stream.runDrain(waiting))
+      yield* Deferred.await(seen)
+      yield* Fiber.interrupt(reading)
+      assert.deepStrictEqual(yield* booked, { tokens: 70, cost: 80_000, held: 0 })
+      assert.strictEqual((yield* provider.totals).tokens, 70)
     })
   )
 

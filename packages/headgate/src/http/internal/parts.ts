@@ -1,4 +1,5 @@
 import * as Sse from "effect/encoding/Sse"
+import { isLastWord } from "../../internal/lastWord.ts"
 import { knownOutputIn } from "../../internal/vendorOutput.ts"
 import * as ModelUsage from "../../ModelUsage.ts"
 import { field, items, parseJson } from "./json.ts"
@@ -8,10 +9,12 @@ import type { Api } from "./recognized.ts"
 export interface Part {
   readonly delivered: string
   readonly usage: ModelUsage.ModelUsage | undefined
+  /** Whether that usage is the stream's last word. */
+  readonly isLast: boolean
 }
 
 /** The parts of a stream that say what it took up to now say too little when it is cut: the last word is heard alone. */
-const isLast: Readonly<Record<Api, (event: unknown) => boolean>> = {
+const isHeard: Readonly<Record<Api, (event: unknown) => boolean>> = {
   chat: () => true,
   responses: () => true,
   messages: (event) => field(event, "type") === "message_delta",
@@ -28,10 +31,14 @@ export const partsOf = (api: Api, isEvents: boolean): ((bytes: Uint8Array | unde
   let delivered = ""
   let said: ModelUsage.ModelUsage | undefined
   let usage: ModelUsage.ModelUsage | undefined
+  let isLast = false
   const read = (event: unknown): void => {
-    delivered += knownOutputIn(event) ?? ""
-    said = ModelUsage.fromReply(event, said) ?? said
-    if (isLast[api](event)) usage = said
+    const output = knownOutputIn(event) ?? ""
+    delivered += output
+    const told = ModelUsage.fromReply(event, said)
+    said = told ?? said
+    if (isHeard[api](event)) usage = said
+    isLast = (told !== undefined && isLastWord(event)) || (isLast && output === "")
   }
   const parser = Sse.makeParser((event) => {
     if (event._tag === "Event") read(parseJson(event.data))
@@ -41,13 +48,14 @@ export const partsOf = (api: Api, isEvents: boolean): ((bytes: Uint8Array | unde
     const text = bytes === undefined ? decoder.decode() : decoder.decode(bytes, { stream: true })
     delivered = ""
     usage = undefined
+    isLast = false
     if (isEvents) {
       parser.feed(text)
-      return { delivered, usage }
+      return { delivered, usage, isLast }
     }
     // It was to be a stream, and is one JSON: what comes of it is counted, and at its end it is read.
     whole += text
     if (bytes === undefined) for (const event of [parseJson(whole)].flat()) read(event)
-    return { delivered: text, usage: bytes === undefined ? said : undefined }
+    return { delivered: text, usage: bytes === undefined ? said : undefined, isLast: bytes === undefined }
   }
 }

@@ -6,6 +6,7 @@ import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import type { Closing } from "../../internal/heard.ts"
 import { partsOf, type Part } from "./parts.ts"
 import { streaming } from "./replies.ts"
 import type { Api } from "./recognized.ts"
@@ -14,6 +15,13 @@ type Response = HttpClientResponse.HttpClientResponse
 
 /** What a guarded reply gives: at first the reply itself, whose body has not begun, then its bytes. */
 export type Element = { readonly response: Response } | { readonly bytes: Uint8Array | undefined; readonly part: Part }
+
+/** How to read what the elements say. */
+export const reading: Closing<Element> = {
+  delivered: (element) => ("part" in element ? element.part.delivered : ""),
+  usage: (element) => ("part" in element ? element.part.usage : undefined),
+  isLast: (element) => "part" in element && element.part.isLast
+}
 
 /** The reply, then its body, each piece of it with what it holds. */
 export const elementsOf = <E, R>(
