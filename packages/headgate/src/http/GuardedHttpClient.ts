@@ -164,8 +164,8 @@ const isRefusal = (error: GuardedError): error is Refusal => !HttpClientError.is
  * - What replies say of the provider's limits paces the rate limiter.
  * - The body of a reply that does not stream is read at once, and can be read any number of times.
  * - The body of a stream passes through byte for byte. More is held for it as it comes, and it is settled on the usage
- *   that its last part tells; one that is cut before that, on what was delivered. Where no more can be held, it ends with an error
- *   whose cause is the refusal.
+ *   that its last part tells; one that is cut before that, on what was delivered. Where no more can be held, it ends with
+ *   an error whose cause is the refusal.
  *
  * **Gotchas**
  *

@@ -1,6 +1,6 @@
 import { fromReply, type ModelUsage } from "../ModelUsage.ts"
 import { isCount, modelUsageFault, wholeNumber } from "./input.ts"
-import { isLastWord } from "./lastWord.ts"
+import { type Closing, isLastWord } from "./lastWord.ts"
 import { invalidUsage } from "./refusal.ts"
 import { outputIn } from "./vendorOutput.ts"
 
@@ -18,18 +18,13 @@ export interface Listening<in A> {
   readonly usage?: ((element: A, previous: ModelUsage | undefined) => ModelUsage | undefined) | undefined
 }
 
-/** How to read what elements say that are no vendor's, as bytes are: whether the usage in one is its last word. */
-export interface Closing<in A> extends Listening<A> {
-  readonly isLast?: ((element: A) => boolean) | undefined
-}
-
 /** What a stream of a model has said so far. */
 export class Heard<A> {
   /** What has arrived of the answer, in tokens. */
   output = 0
   /** Whether the stream came to its own end. */
   isOver = false
-  private readonly listening: Closing<A>
+  private readonly listening: Listening<A> & Closing<A>
   private readonly tokensOf: (text: string) => number
   private readonly most: number
   /** The part of the output that came as tokens. */
@@ -40,7 +35,7 @@ export class Heard<A> {
   private lastAt: number | undefined
 
   /** `tokensOf` takes the text bit by bit and gives the tokens of all so far, of which there are at most `most`. */
-  constructor(listening: Closing<A>, tokensOf: (text: string) => number, most: number) {
+  constructor(listening: Listening<A> & Closing<A>, tokensOf: (text: string) => number, most: number) {
     this.listening = listening
     this.tokensOf = tokensOf
     this.most = most

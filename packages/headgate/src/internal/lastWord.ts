@@ -1,5 +1,10 @@
 import { isWords } from "./vendorUsage.ts"
 
+/** Whether what an element tells of the whole call is the last word on it. Only this library's own calls say so. */
+export interface Closing<in A> {
+  readonly isLast?: ((element: A) => boolean) | undefined
+}
+
 const isSaid = (value: unknown): boolean => value !== undefined && value !== null
 
 const allSay = (values: ReadonlyArray<unknown>, key: string): boolean =>

@@ -3,16 +3,12 @@ import * as Result from "effect/Result"
 import { InvalidUsage } from "../Errors.ts"
 import * as Usage from "../Usage.ts"
 import { checkUsage } from "./input.ts"
+import type { Closing } from "./lastWord.ts"
 
 /** How to read what the elements of a stream take. */
 export interface Measures<in A> {
   readonly delivered: (element: A) => Usage.Input
   readonly actual: (element: A) => Usage.Input | undefined
-}
-
-/** How to read what only this library says: whether what was told up to an element is the last word on the whole call. */
-export interface Closing<in A> {
-  readonly isLast?: ((element: A) => boolean) | undefined
 }
 
 /** Adds up what a stream has delivered, beside what is held for it. */

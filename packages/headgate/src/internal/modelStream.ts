@@ -6,11 +6,12 @@ import type { InvalidUsage, UnpricedModel } from "../Errors.ts"
 import type { ModelUsage } from "../ModelUsage.ts"
 import type * as Money from "../Money.ts"
 import type * as Usage from "../Usage.ts"
-import { type Closing, Heard } from "./heard.ts"
+import { Heard, type Listening } from "./heard.ts"
 import { isCount } from "./input.ts"
+import type { Closing } from "./lastWord.ts"
 import { type Modality, priced, pricedEnd, pricedMost, type Till } from "./modelCall.ts"
 import { invalidUsage } from "./refusal.ts"
-import type { Closing as MeterClosing, Measures } from "./meter.ts"
+import type { Measures } from "./meter.ts"
 
 /** What a streamed call is held for. */
 interface Plan {
@@ -97,12 +98,12 @@ export const measuring = <A>(
 }
 
 /** A stream whose elements are priced, and how to read them. */
-interface Priced<A, E, R> extends Measures<Measured<A>>, MeterClosing<Measured<A>> {
+interface Priced<A, E, R> extends Measures<Measured<A>>, Closing<Measured<A>> {
   readonly elements: Stream.Stream<Measured<A>, E, R>
   readonly actualOnError: () => Usage.Input | undefined
 }
 
-interface StreamedModelCall<in A, in E> extends Closing<A> {
+interface StreamedModelCall<in A, in E> extends Listening<A>, Closing<A> {
   readonly maxOutputTokens?: number | undefined
   readonly outputs?: number | undefined
   readonly usageOnError?: ((error: E) => ModelUsage | undefined) | undefined

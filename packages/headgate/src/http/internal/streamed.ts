@@ -6,7 +6,8 @@ import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { Closing } from "../../internal/heard.ts"
+import type { Listening } from "../../internal/heard.ts"
+import type { Closing } from "../../internal/lastWord.ts"
 import { partsOf, type Part } from "./parts.ts"
 import { streaming } from "./replies.ts"
 import type { Api } from "./recognized.ts"
@@ -17,7 +18,7 @@ type Response = HttpClientResponse.HttpClientResponse
 export type Element = { readonly response: Response } | { readonly bytes: Uint8Array | undefined; readonly part: Part }
 
 /** How to read what the elements say. */
-export const reading: Closing<Element> = {
+export const reading: Listening<Element> & Closing<Element> = {
   delivered: (element) => ("part" in element ? element.part.delivered : ""),
   usage: (element) => ("part" in element ? element.part.usage : undefined),
   isLast: (element) => "part" in element && element.part.isLast
