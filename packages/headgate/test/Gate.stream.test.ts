@@ -167,6 +167,34 @@ describe("Gate.stream", () => {
     })
   )
 
+  it.effect("does not count the bytes of an image as tokens", () =>
+    Effect.gen(function* () {
+      const { booked, gate } = yield* setUp()
+      const parts = [
+        { candidates: [{ content: { parts: [{ text: "Here." }] } }] },
+        {
+          candidates: [{ content: { parts: [{ inlineData: { mimeType: "image/png", data: "A".repeat(1_500_000) } }] } }]
+        },
+        { candidates: [{ finishReason: "STOP" }], usageMetadata: { promptTokenCount: 6, candidatesTokenCount: 1292 } }
+      ]
+      const call = { model: question.model, input: { tokens: 6 } }
+      const open = async function* () {
+        yield* parts
+      }
+      const read = (most: number) =>
+        Effect.promise(async () => {
+          let seen = 0
+          for await (const _ of gate.stream(open, call)) if (++seen === most) break
+          return seen
+        })
+      assert.strictEqual(yield* read(Infinity), 3)
+      assert.strictEqual((yield* booked).tokens, 6 + 1292)
+      // What it took is not told: its input and 7 tokens around it, and the text.
+      assert.strictEqual(yield* read(2), 2)
+      assert.strictEqual((yield* booked).tokens, 6 + 1292 + 13 + "Here.".length)
+    })
+  )
+
   it.effect("is ended by an aborted signal, rejects with its reason, and is settled on what was delivered", () =>
     Effect.gen(function* () {
       const { booked, doors: both, provider } = yield* doors(slowly)
