@@ -81,7 +81,7 @@ export const make = (usage: ModelUsage): Effect.Effect<ModelUsage, InvalidUsage>
 
 /** Where replies and the parts of streams keep their usage, outermost first. */
 const usagesIn = (reply: Words): ReadonlyArray<unknown> => {
-  const { data, message, response } = reply
+  const { data, message, metadata, response } = reply
   return [
     // The sum over all steps, where the Vercel AI SDK tells that of the last one too.
     reply.totalUsage,
@@ -89,6 +89,8 @@ const usagesIn = (reply: Words): ReadonlyArray<unknown> => {
     reply.usageMetadata,
     isWords(response) ? response.usage : undefined,
     isWords(message) ? message.usage : undefined,
+    // Bedrock's last part of a stream.
+    isWords(metadata) ? metadata.usage : undefined,
     // The reply with the response it came in, as `create(…).withResponse()` gives it.
     isWords(data) ? data.usage : undefined,
     reply

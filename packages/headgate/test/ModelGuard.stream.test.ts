@@ -304,6 +304,25 @@ describe("a guarded stream of a model", () => {
     }).pipe(run({ ...limits, budget: { maxTokensPerMinute: 1_000_000 }, rateLimiter: {} }))
   )
 
+  it.effect("settles what Bedrock tells in the last part of its stream, also when it is left there", () =>
+    Effect.gen(function* () {
+      const events = [
+        { messageStart: { role: "assistant" } },
+        { contentBlockDelta: { contentBlockIndex: 0, delta: { text: "About 3,700 m." } } },
+        { messageStop: { stopReason: "end_turn" } },
+        { metadata: { usage: { inputTokens: 12, outputTokens: 8, totalTokens: 20 }, metrics: { latencyMs: 900 } } }
+      ]
+      const { input, maxOutputTokens, model } = call
+      const stream = Stream.rechunk(Stream.fromIterable<object>(events), 1).pipe(
+        ModelGuard.stream({ model, input, maxOutputTokens })
+      )
+      yield* Stream.runDrain(stream)
+      assert.deepStrictEqual(yield* state, spent(20, "$0.00092"))
+      yield* Stream.runDrain(Stream.take(stream, events.length))
+      assert.deepStrictEqual(yield* state, spent(40, "$0.00184"))
+    }).pipe(run())
+  )
+
   it.effect("asks the rate limiter for the most it can take", () =>
     Effect.gen(function* () {
       const error = yield* Effect.flip(collect(ModelGuard.stream(Stream.fromIterable(parts), call)))

@@ -132,6 +132,11 @@ const read: ReadonlyArray<readonly [vendor: string, reply: unknown, usage: Model
     { inputTokens: 2050, outputTokens: 80, cachedInputTokens: 2000 }
   ],
   [
+    "the last part of a stream of Bedrock's",
+    { metadata: { usage: { inputTokens: 50, outputTokens: 80, totalTokens: 130 }, metrics: { latencyMs: 900 } } },
+    { inputTokens: 50, outputTokens: 80 }
+  ],
+  [
     "a proxy that counts the cache beside the prompt",
     { usage: { prompt_tokens: 50, completion_tokens: 80, prompt_tokens_details: { cached_tokens: 2000 } } },
     { inputTokens: 2050, outputTokens: 80, cachedInputTokens: 2000 }
@@ -218,6 +223,7 @@ describe("ModelUsage.fromReply", () => {
   const missing: ReadonlyArray<readonly [string, unknown]> = [
     ["no reply", undefined],
     ["text", "usage"],
+    ["metadata of the caller's own", { metadata: { usage: "billing" } }],
     ["a reply without usage", { choices: [] }],
     ["a usage that is null", { usage: null }],
     ["an output alone", { usage: { output_tokens: 5 } }],
