@@ -217,6 +217,17 @@ describe("a guarded stream of a model", () => {
     }).pipe(run({ ...limits, budget: { maxTokensPerMinute: 10_000, maxCostPerDay: "$0.01" } }))
   )
 
+  it.effect("for which no more can be held settles its last word, where that came along", () =>
+    Effect.gen(function* () {
+      const words = Array.from({ length: 100 }, () => text("0123456789"))
+      const all = Stream.fromIterable<object>([...words, { type: "finish", usage }])
+      const { input, maxOutputTokens, model } = call
+      const guarded = ModelGuard.stream(all, { model, input, maxOutputTokens, chunk: 20 })
+      assert.strictEqual((yield* Effect.flip(Stream.runDrain(guarded)))._tag, "BudgetExceeded")
+      assert.deepStrictEqual(yield* state, spent(20, "$0.00092"))
+    }).pipe(run({ ...limits, budget: { maxTokensPerMinute: 10_000, maxCostPerDay: "$0.01" } }))
+  )
+
   it.effect("tries again before the first element, and pays for what failed", () =>
     Effect.gen(function* () {
       const count = yield* Ref.make(0)
