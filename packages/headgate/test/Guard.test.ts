@@ -259,6 +259,13 @@ describe("what an attempt counts as", () => {
     ["a timeout, told to release: nothing", slow, { onUnknown: "release" }, 0],
     ["a connection that broke: the estimate", fails({ code: "ECONNRESET" }), {}, 100],
     ["a connection that broke, told to release: nothing", fails({ code: "ECONNRESET" }), { onUnknown: "release" }, 0],
+    ["an abort in the client: the estimate", fails(new DOMException("aborted", "AbortError")), {}, 100],
+    [
+      "an abort in the client, told to release: nothing",
+      fails(new DOMException("aborted", "AbortError")),
+      { onUnknown: "release" },
+      0
+    ],
     ["a connection that was never made: nothing", fails({ code: "ECONNREFUSED" }), {}, 0],
     ["a defect: the estimate", Effect.die("bug"), {}, 100],
     ["a defect, told to release: nothing", Effect.die("bug"), { onUnknown: "release" }, 0],

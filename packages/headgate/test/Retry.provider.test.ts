@@ -1,3 +1,4 @@
+import Anthropic from "@anthropic-ai/sdk"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Clock, DateTime, Duration, Effect } from "effect"
 import { AiError } from "effect/ai"
@@ -13,6 +14,7 @@ import {
   StoreError
 } from "headgate"
 import { VirtualClock } from "headgate/testing"
+import OpenAI from "openai"
 
 /** As the classes of the vendors' SDKs: status, headers as the web has them, the body's error and its code. */
 class APIError extends Error {
@@ -75,6 +77,15 @@ const worthwhile: ReadonlyArray<readonly [string, unknown]> = [
   ["a cause's status", new Error("wrapped", { cause: new APIError(503) })],
   ["Effect's TimeoutError", new Cause.TimeoutError()],
   ["a vendor's connection error", new APIConnectionError(undefined)],
+  ["an SDK's connection error", new OpenAI.APIConnectionError({ cause: new Error("socket hang up") })],
+  ["an SDK's timeout", new OpenAI.APIConnectionTimeoutError()],
+  ["another SDK's timeout", new Anthropic.APIConnectionTimeoutError()],
+  ["an error of a class that extends an SDK's", new (class Mine extends OpenAI.APIConnectionError {})({})],
+  ["a signal's timeout", new DOMException("too late", "TimeoutError")],
+  [
+    "a timeout that the transport ended by an abort",
+    new OpenAI.APIConnectionError({ cause: new DOMException("aborted", "AbortError") })
+  ],
   ["fetch: ECONNRESET", fetchFailed("ECONNRESET")],
   ["fetch: ECONNREFUSED", fetchFailed("ECONNREFUSED")],
   ["fetch: UND_ERR_SOCKET", fetchFailed("UND_ERR_SOCKET")],
@@ -128,6 +139,9 @@ const hopeless: ReadonlyArray<readonly [string, unknown]> = [
   ["429 billing_hard_limit_reached", new APIError(429, {}, { code: "billing_hard_limit_reached" })],
   ["429 billing_not_active", { status: 429, error: { code: "billing_not_active" } }],
   ["429 of a kind of billing trouble nobody knows yet", { status: 429, error: { code: "billing_suspended" } }],
+  ["an abort", new DOMException("aborted", "AbortError")],
+  ["an SDK's abort", new OpenAI.APIUserAbortError()],
+  ["another SDK's abort", new Anthropic.APIUserAbortError()],
   ["AiError QuotaExhaustedError", ai(new AiError.QuotaExhaustedError({}))],
   ["AiError AuthenticationError", ai(new AiError.AuthenticationError({ kind: "InvalidKey" }))],
   ["AiError ContentPolicyError", ai(new AiError.ContentPolicyError({ description: "no" }))],

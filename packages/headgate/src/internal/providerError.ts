@@ -66,11 +66,24 @@ export const headerOf = (error: unknown, name: string): string | undefined =>
     .find((headers) => headers.has(name))
     ?.get(name)
 
-/** Whether one of the tags, names, codes and types that the error carries is such a word. */
+/** Whether one of the tags, names, codes, types and classes that the error carries is such a word. */
 export const mentions = (error: unknown, isSuch: (word: string) => boolean): boolean =>
-  first(error, ({ _tag, code, name, type }) =>
-    [_tag, code, name, type].some((word) => typeof word === "string" && isSuch(word)) ? true : undefined
-  ) ?? false
+  first(error, (facts) => {
+    const { _tag, code, name, type } = facts
+    return [_tag, code, name, type, ...classesOf(facts)].some((word) => typeof word === "string" && isSuch(word))
+      ? true
+      : undefined
+  }) ?? false
+
+/** The errors of SDKs leave their `name` at `"Error"`: only their class tells what they are, or one that it extends. */
+const classesOf = (facts: Facts): ReadonlyArray<unknown> => {
+  const names: Array<unknown> = []
+  for (let at: unknown = Object.getPrototypeOf(facts); isWords(at) && names.length < 8; at = Object.getPrototypeOf(at)) {
+    const { constructor: made } = at
+    if (typeof made === "function") names.push(made.name)
+  }
+  return names
+}
 
 /**
  * Whether the error says of itself that it is worth another try: by the header `x-should-retry`, or by `isRetryable`, which
@@ -162,6 +175,19 @@ const cutOffWords: ReadonlySet<string> = new Set([
 /** The request never left. */
 const notSentWords: ReadonlySet<string> = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"])
 
+/**
+ * Somebody gave up waiting. It may have reached the provider, as what is cut off, but whoever gave up wants no other try.
+ * Some timeouts are an abort too: those say so in another word.
+ */
+const abortedWords: ReadonlySet<string> = new Set([
+  "AbortError",
+  "APIUserAbortError",
+  "ResponseAborted",
+  "UND_ERR_ABORTED"
+])
+
+const isAborted = (word: string): boolean => abortedWords.has(word)
+
 const isCutOff = (word: string): boolean => cutOffWords.has(word)
 
 const isNotSent = (word: string): boolean => notSentWords.has(word)
@@ -177,7 +203,7 @@ export const chargeOf = (error: unknown): Usage.Input | "billed" | "unknown" | "
   const status = statusOf(error)
   if (status !== undefined) return status >= 200 && status < 300 ? "billed" : "free"
   if (mentions(error, isNotSent)) return "free"
-  return mentions(error, isCutOff) ? "unknown" : "free"
+  return mentions(error, isCutOff) || mentions(error, isAborted) ? "unknown" : "free"
 }
 
 /** What was read of the usage that an error carries, and its cost if it says that too. */

@@ -59,14 +59,15 @@ const ownOf = (error: unknown): boolean | undefined => first(error, ({ _tag }) =
 /** Whether an error is of this library, and so says nothing about the provider. */
 export const isOurs = (error: unknown): boolean => ownOf(error) !== undefined
 
-/** 429s and others that no waiting cures: the account is out of money, or the request is wrong. */
+/** What no waiting cures: the account is out of money, the request is wrong, or the caller has given it up. */
 const permanentWords = new Set([
   "insufficient_quota",
   "budget_exceeded",
   "QuotaExhaustedError",
   "AuthenticationError",
   "ContentPolicyError",
-  "InvalidRequestError"
+  "InvalidRequestError",
+  "APIUserAbortError"
 ])
 
 const isPermanent = (word: string): boolean => permanentWords.has(word) || word.startsWith("billing_")
@@ -74,7 +75,7 @@ const isPermanent = (word: string): boolean => permanentWords.has(word) || word.
 /**
  * Whether an error is worth a retry. The first of these that says something decides: the mark of `retryable`; our own
  * errors, also as the cause of another (`RateLimitExceeded` and `BudgetThrottled` are, the others are not); failures that were billed, and permanent
- * ones such as `insufficient_quota` (not); the header `x-should-retry`, or `isRetryable` of the error, of which the outer
+ * ones such as `insufficient_quota`, or an SDK's that the caller aborted (not); the header `x-should-retry`, or `isRetryable` of the error, of which the outer
  * one counts; the status (408, 409, 429 and from 500 on); failures of the transport. Anything else is not.
  *
  * **Example** (A provider's errors)

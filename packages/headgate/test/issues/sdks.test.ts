@@ -1,19 +1,31 @@
 // What goes wrong between others and their providers, through the vendors' own clients behind a gate. The same over
 // Effect's HttpClient is in http.test.ts.
+import Anthropic from "@anthropic-ai/sdk"
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import { type Gate, ModelGuard, type Retry, UnpricedModel } from "headgate"
 import type { LoopbackProvider } from "headgate/testing"
+import OpenAI from "openai"
 import { chat, message, question, setUp, settled, streamed } from "../gates.ts"
 import { paced, quiet } from "../http/support.ts"
 
 type Clients = Effect.Success<ReturnType<typeof setUp>>
-type Options = Partial<Pick<Gate.Call, "model" | "signal">>
+/** `own`: a signal of the caller's that only the SDK is given. */
+type Options = Partial<Pick<Gate.Call, "model" | "signal" | "onUnknown">> & { readonly own?: AbortSignal }
 
 const read = async (elements: AsyncIterable<unknown>) => {
   for await (const _ of elements);
 }
+
+const timeouts = [OpenAI.APIConnectionTimeoutError, Anthropic.APIConnectionTimeoutError]
+
+/** Clients of short patience. */
+const hurried = (clients: Clients): Clients => ({
+  ...clients,
+  openai: clients.openai.withOptions({ timeout: 80 }),
+  anthropic: clients.anthropic.withOptions({ timeout: 80 })
+})
 
 type Ask = (clients: Clients, options?: Options) => Promise<unknown>
 
@@ -21,10 +33,10 @@ type Ask = (clients: Clients, options?: Options) => Promise<unknown>
 const vendors: Readonly<Record<"openai" | "@anthropic-ai/sdk", { readonly run: Ask; readonly stream: Ask }>> = {
   openai: {
     run: ({ gate, openai }, options) =>
-      gate.run((signal) => openai.chat.completions.create(chat, { signal }), { ...question, ...options }),
+      gate.run((signal) => openai.chat.completions.create(chat, { signal: options?.own ?? signal }), { ...question, ...options }),
     stream: ({ gate, openai }, options) =>
       read(
-        gate.stream((signal) => openai.chat.completions.create({ ...chat, ...streamed }, { signal }), {
+        gate.stream((signal) => openai.chat.completions.create({ ...chat, ...streamed }, { signal: options?.own ?? signal }), {
           ...question,
           ...options
         })
@@ -32,10 +44,10 @@ const vendors: Readonly<Record<"openai" | "@anthropic-ai/sdk", { readonly run: A
   },
   "@anthropic-ai/sdk": {
     run: ({ anthropic, gate }, options) =>
-      gate.run((signal) => anthropic.messages.create(message, { signal }), { ...question, ...options }),
+      gate.run((signal) => anthropic.messages.create(message, { signal: options?.own ?? signal }), { ...question, ...options }),
     stream: ({ anthropic, gate }, options) =>
       read(
-        gate.stream((signal) => anthropic.messages.create({ ...message, stream: true }, { signal }), {
+        gate.stream((signal) => anthropic.messages.create({ ...message, stream: true }, { signal: options?.own ?? signal }), {
           ...question,
           ...options
         })
@@ -149,6 +161,42 @@ describe.each(["openai", "@anthropic-ai/sdk"] as const)("through %s", (vendor) =
       const ends = yield* attemptsOf(() => ({ fail: "rate_limit_exceeded", headers }))
       assert.deepStrictEqual(ends, [refused, refused])
     })
+  )
+
+  it.effect("a request that the SDK gives up after its timeout is tried again, and may have been billed", () =>
+    Effect.forEach(both, (ask) =>
+      Effect.gen(function* () {
+        const clients = yield* setUp({ script: () => "silent" }, { retry: { jitter: "none", maxRetries: 1 } })
+        for (const onUnknown of ["charge", "release"] as const) {
+          const before = yield* clients.booked
+          const { requests } = yield* clients.provider.totals
+          const outcome = yield* paced(clients.provider, settled(ask(hurried(clients), { onUnknown })))
+          const error = "error" in outcome ? outcome.error : undefined
+          assert.isTrue(timeouts.some((timeout) => error instanceof timeout))
+          assert.strictEqual((yield* clients.provider.totals).requests - requests, 2)
+          const { held, tokens } = yield* clients.booked
+          assert.strictEqual(held, 0)
+          if (onUnknown === "release") assert.strictEqual(tokens, before.tokens)
+          else assert.isAtLeast(tokens - before.tokens, 2 * 10)
+        }
+      })
+    )
+  )
+
+  it.effect("a request that the caller aborts in the SDK is not tried again, and may have been billed", () =>
+    Effect.forEach(both, (ask) =>
+      Effect.gen(function* () {
+        const clients = yield* setUp({ script: () => "silent" })
+        const abort = new AbortController()
+        const outcome = yield* Effect.forkChild(settled(ask(clients, { own: abort.signal })))
+        yield* quiet(clients.provider)
+        abort.abort()
+        yield* paced(clients.provider, Fiber.join(outcome))
+        assert.strictEqual((yield* clients.provider.totals).requests, 1)
+        const { held, tokens } = yield* clients.booked
+        assert.deepStrictEqual([held, tokens >= 10], [0, true])
+      })
+    )
   )
 
   it.effect("who is allowed to can wait for the 171 seconds of a low tier (hermes #26311, jcode #1183)", () =>
