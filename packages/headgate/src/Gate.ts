@@ -16,7 +16,7 @@ import * as ModelGuard from "./ModelGuard.ts"
  * A call to be guarded, as `ModelGuard.Call` says it.
  *
  * - `signal`: ends the call when it is aborted, while it waits or runs. One that was sent may have been billed, and is
- *   charged as `onUnknown` says.
+ *   charged as `onUnknown` says. Where it is aborted already, nothing is called.
  *
  * @category models
  * @since 0.1.0
@@ -129,6 +129,7 @@ export const make = <R, E>(layer: Layer.Layer<R | ModelGuard.ModelGuard, E>): Ga
   const dispose = () => runtime.dispose()
   return {
     run: (call, { signal, ...options }) => {
+      if (signal?.aborted) return Promise.reject(signal.reason)
       const called = (signal: AbortSignal) => Promise.resolve(answeredBy(call(signal)))
       return runtime
         .runPromiseExit(ModelGuard.run(heard(called, options), options), { signal })

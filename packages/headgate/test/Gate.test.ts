@@ -135,6 +135,24 @@ describe("Gate", () => {
     })
   )
 
+  it.effect("rejects with the reason of a signal that is aborted already, calls nothing and charges nothing", () =>
+    Effect.gen(function* () {
+      const { ask, gate, provider, status } = yield* setUp([{ answer: "ok", usage }], {
+        budget: { maxTokensPerDay: 1000 }
+      })
+      let called = 0
+      const call = (signal: AbortSignal) => {
+        called++
+        return ask(signal)
+      }
+      const signal = AbortSignal.abort("too late")
+      assert.strictEqual(errorOf(yield* settled(gate.run(call, { ...question, signal }))), "too late")
+      assert.strictEqual(called, 0)
+      assert.strictEqual((yield* provider.totals).requests, 0)
+      assert.strictEqual((yield* status).tokensUsedDay, 0)
+    })
+  )
+
   it.effect("rejects every call with the error of a layer that cannot be built", () =>
     Effect.gen(function* () {
       const gate = Gate.make(Layer.effect(ModelGuard.ModelGuard)(Effect.fail("no store")))
