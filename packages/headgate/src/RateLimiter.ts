@@ -188,7 +188,7 @@ export const make = (
       })
 
     const isFinal = (refused: QuotaStore.Refused): boolean =>
-      refused.reason === "tooLarge" || (refused.retryAfter > maxProviderWait && paces.refused(refused))
+      refused.reason === "tooLarge" || paces.keepsAway(refused) > maxProviderWait
 
     const turns = turnsOf({ lines, places, maxWait, isFinal, refuse })
 
@@ -270,7 +270,7 @@ export const make = (
         // Its holder is done with it: where the store cannot be told, it is left to its expiry.
         keeper.drop(permit)
         const time = now(fiber)
-        paces.settle(permit.entry, usage, time)
+        if (paces.settle(permit.entry, usage, time)) lines.call(permit.entry.paces.map(({ account }) => account))
         const { hold } = permit
         if (hold === undefined) return Exit.void
         return ledger === undefined
@@ -313,7 +313,7 @@ export const make = (
         if (invalid !== undefined) return Exit.fail(invalid)
         const answered = permit ?? fiber.getRef(Attempt).permit
         if (answered !== undefined && !(answered instanceof Taken)) return Exit.fail(foreign)
-        lines.call([paces.tell(word as Word, subject, answered?.entry, now(fiber))])
+        lines.call([paces.tell(word as Word, subject, answered?.entry, now(fiber), maxProviderWait)])
         return Exit.void
       })
 
@@ -333,7 +333,11 @@ export const make = (
             const placed = Effect.flatMap(
               places.place(request, time, time, false),
               (answer): Effect.Effect<boolean, Exclude<AcquireError, Errors.RateLimitExceeded>> => {
-                if (answer instanceof Taken) return Effect.as(settle(answer, answer.usage), true)
+                if (answer instanceof Taken) {
+                  // What becomes of it is not known: it is no answer of the provider's.
+                  answer.entry.end()
+                  return Effect.as(settle(answer, answer.usage), true)
+                }
                 return answer.reason === "tooLarge" ? Exit.fail(tooLargeRefusal(answer)) : Exit.succeed(false)
               }
             )

@@ -200,11 +200,11 @@ describe("a wait the provider asks for", () => {
       yield* tell({ retryAfter: days }, gpt)
       yield* Fiber.join(waiting)
       const refused = { quota: "provider", subject: gpt, limit: 0, remaining: 0 }
-      assert.deepStrictEqual(yield* refusal({}, gpt), { ...refused, retryAfter: days })
-      yield* Effect.sleep(days - 300_001)
-      assert.deepStrictEqual(yield* refusal({}, gpt), { ...refused, retryAfter: 300_001 })
+      assert.deepStrictEqual(yield* refusal({}, gpt), { ...refused, retryAfter: 300_000 })
+      yield* Effect.sleep(299_999)
+      assert.deepStrictEqual(yield* refusal({}, gpt), { ...refused, retryAfter: 1 })
       yield* Effect.sleep(1)
-      assert.deepStrictEqual(yield* times(1, {}, gpt), [days])
+      assert.deepStrictEqual(yield* times(1, {}, gpt), [300_000])
     }).pipe(run())
   )
 
@@ -220,9 +220,144 @@ describe("a wait the provider asks for", () => {
       )
       yield* Effect.sleep("1 second")
       yield* tell({ retryAfter: "1 hour" })
-      for (const refused of yield* Fiber.join(waiting)) assert.strictEqual(refused.retryAfter, 3_600_000)
+      for (const refused of yield* Fiber.join(waiting)) assert.strictEqual(refused.retryAfter, 300_000)
       assert.strictEqual(yield* Clock.currentTimeMillis, 1000)
     }).pipe(run())
+  )
+})
+
+describe("a wait that is longer than one has patience for", () => {
+  const hour = { retryAfter: "1 hour" } as const
+
+  /** The provider has asked to stay away for an hour, and for as long as it is believed nobody has come. */
+  const after = <A, E, R>(options: RateLimiter.Options, then: Effect.Effect<A, E, R | Services>) =>
+    Effect.gen(function* () {
+      yield* tell(hour, gpt, yield* acquire({}, gpt))
+      yield* Effect.sleep("5 minutes")
+      return yield* then
+    }).pipe(Effect.provide(RateLimiter.layerMemory(options), { local: true }), VirtualClock.run())
+
+  const waiting = (count: number) => Effect.forkChild(times(count, {}, gpt), { startImmediately: true })
+
+  it.effect("ends when the one that asks again is answered, for all who wait", () =>
+    after(
+      {},
+      Effect.gen(function* () {
+        const probe = yield* acquire({}, gpt)
+        const others = yield* waiting(3)
+        yield* Effect.sleep("7 seconds")
+        assert.isUndefined(others.pollUnsafe())
+        yield* limiter.use(({ settle }) => settle(probe, {}))
+        assert.deepStrictEqual(yield* Fiber.join(others), [307_000, 307_000, 307_000])
+        assert.deepStrictEqual((yield* limiter.use(({ status }) => status(gpt))).quotas, [])
+      })
+    )
+  )
+
+  it.effect("goes on when the one that asks again is told so", () =>
+    after(
+      {},
+      Effect.gen(function* () {
+        const probe = yield* acquire({}, gpt)
+        const others = yield* Effect.forkChild(Effect.all([refusal({}, gpt), refusal({}, gpt)], { concurrency: 2 }), {
+          startImmediately: true
+        })
+        yield* Effect.sleep("7 seconds")
+        yield* tell(hour, gpt, probe)
+        yield* limiter.use(({ settle }) => settle(probe, {}))
+        for (const { retryAfter } of yield* Fiber.join(others)) assert.strictEqual(retryAfter, 300_000)
+        assert.strictEqual(yield* Clock.currentTimeMillis, 307_000)
+        yield* Effect.sleep("5 minutes")
+        assert.deepStrictEqual(yield* times(1, {}, gpt), [607_000])
+      })
+    )
+  )
+
+  it.effect("is as long as the one that asks again is told", () =>
+    after(
+      {},
+      Effect.gen(function* () {
+        const probe = yield* acquire({}, gpt)
+        yield* tell({ retryAfter: "3 seconds" }, gpt, probe)
+        yield* limiter.use(({ settle }) => settle(probe, {}))
+        assert.deepStrictEqual(yield* times(3, {}, gpt), [303_000, 303_000, 303_000])
+      })
+    )
+  )
+
+  it.effect("lets another go every half minute as long as none of them is over", () =>
+    after({}, Effect.map(times(4, {}, gpt), (at) => assert.deepStrictEqual(at, [300_000, 330_000, 360_000, 390_000])))
+  )
+
+  it.effect("lets the next go at once where the one that was to ask did not go", () =>
+    after(
+      {},
+      Effect.gen(function* () {
+        const probe = yield* acquire({}, gpt)
+        const others = yield* waiting(2)
+        yield* Effect.sleep("2 seconds")
+        yield* limiter.use(({ release }) => release(probe))
+        assert.deepStrictEqual(yield* Fiber.join(others), [302_000, 332_000])
+      })
+    )
+  )
+
+  it.effect("refuses the others meanwhile where nobody waits, and for no longer", () =>
+    after(
+      { onExceeded: "fail" },
+      Effect.gen(function* () {
+        assert.isTrue(yield* limiter.use(({ tryAcquire }) => tryAcquire({}, gpt)))
+        assert.strictEqual((yield* refusal({}, gpt)).retryAfter, 30_000)
+        yield* Effect.sleep("29 seconds")
+        assert.isFalse(yield* limiter.use(({ tryAcquire }) => tryAcquire({}, gpt)))
+        yield* Effect.sleep("1 second")
+        yield* acquire({}, gpt)
+      })
+    )
+  )
+
+  it.effect("is not ended by calls that went before it was told", () =>
+    Effect.gen(function* () {
+      const [first, second, third] = [yield* acquire({}, gpt), yield* acquire({}, gpt), yield* acquire({}, gpt)]
+      yield* tell(hour, gpt, first)
+      const { settle } = yield* limiter
+      yield* settle(second, {})
+      assert.strictEqual((yield* refusal({}, gpt)).retryAfter, 300_000)
+      yield* Effect.sleep("5 minutes")
+      yield* acquire({}, gpt)
+      yield* settle(third, {})
+      assert.deepStrictEqual(yield* times(1, {}, gpt), [330_000])
+    }).pipe(run())
+  )
+
+  it.effect("lets one go at a time where our own limits are at a store that is far away", () =>
+    Effect.gen(function* () {
+      const store = yield* QuotaStore.makeMemory
+      const far: QuotaStore.Service = {
+        ...store,
+        reserve: (command) => Effect.andThen(Effect.sleep(20), store.reserve(command))
+      }
+      const layer = RateLimiter.layer({ requestsPerMinute: 100 }).pipe(
+        Layer.provide(Layer.succeed(QuotaStore.QuotaStore)(far)),
+        Layer.provide(Alerts.layer)
+      )
+      yield* Effect.gen(function* () {
+        yield* tell(hour)
+        yield* Effect.sleep("5 minutes")
+        assert.deepStrictEqual(yield* times(3), [300_020, 330_040, 360_060])
+      }).pipe(Effect.provide(layer, { local: true }))
+    }).pipe(VirtualClock.run())
+  )
+
+  it.effect("is forgotten with its model", () =>
+    Effect.sync(() => {
+      const paces = new Paces("limiter", 60_000)
+      for (let index = 0; index < 1000; index++) {
+        const now = index * 60_000
+        paces.tell({ limits: [], retryAfter: 3e11 }, { model: `m${index}` }, undefined, now, 60_000)
+        assert.isAtMost(paces.size, 4)
+      }
+    })
   )
 })
 

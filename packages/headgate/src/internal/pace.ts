@@ -3,6 +3,7 @@ import type { Subject } from "../Subject.ts"
 import * as Usage from "../Usage.ts"
 import * as Window from "../Window.ts"
 import { subjectOf } from "./alerts.ts"
+import { Closure } from "./closure.ts"
 import { type Level, levelOf, type Said } from "./level.ts"
 import type { Account, Plan, QuotaStatus, Refused } from "./verbs.ts"
 
@@ -17,6 +18,11 @@ interface Ticket {
   readonly pace: Pace
   readonly order: number
   readonly passed: Usage.Usage
+}
+
+/** A refusal by the provider's word, which keeps calls away for so long: `retryAfter`, or longer if it is asked again before. */
+interface Paced extends Refused {
+  readonly keepsAway: number
 }
 
 /** A call on its way past its paces. */
@@ -63,6 +69,15 @@ export class Entry {
     for (const { pace } of this.tickets) pace.exceed(more, now)
   }
 
+  /** It is over, and was answered as far as anyone knows. Whether more calls may go for that. */
+  settle(): boolean {
+    if (this.over) return false
+    let opened = false
+    for (const { order, pace } of this.tickets) opened = pace.closure.end(order) || opened
+    this.end()
+    return opened
+  }
+
   end(): void {
     if (this.over) return
     this.over = true
@@ -81,8 +96,7 @@ export class Pace {
   private levels: ReadonlyArray<Level> = []
   /** Which call the levels answer, by the order in which calls were let through. */
   private answers = -1
-  private closedUntil = -Infinity
-  private closedBy = -1
+  readonly closure = new Closure()
   private readonly pending = new Set<Entry>()
   /** How many calls were let through, and what they were to take. Neither ever falls. */
   private calls = 0
@@ -101,13 +115,13 @@ export class Pace {
   /** Whether it has nothing to say. */
   isIdle(now: number): boolean {
     this.advance(now)
-    return this.levels.length === 0 && this.closedUntil <= now
+    return this.levels.length === 0 && this.closure.opensAt <= now
   }
 
   /** What holds a usage back longest, if anything does. */
-  refusal(usage: Usage.Usage, now: number): Refused | undefined {
+  refusal(usage: Usage.Usage, now: number): Paced | undefined {
     this.advance(now)
-    let opensAt = this.closedUntil
+    let { opensAt } = this.closure
     let longest: Level | undefined
     for (const level of this.levels) {
       const at = level.opensAt(usage, now)
@@ -126,12 +140,14 @@ export class Pace {
       held: 0,
       requested: longest?.amountOf(usage) ?? usage.requests,
       retryAfter: opensAt - now,
+      keepsAway: Math.max(opensAt - now, this.closure.keepsAway(now)),
       until: 0,
       alerts: []
     }
   }
 
   count(entry: Entry): void {
+    this.closure.enter(entry, entry.at)
     for (const level of this.levels) this.countOn(level, entry, entry.at)
   }
 
@@ -148,6 +164,7 @@ export class Pace {
 
   forget(entry: Entry): void {
     this.pending.delete(entry)
+    this.closure.forget(entry, entry.at)
   }
 
   exceed(more: Usage.Usage, now: number): void {
@@ -162,13 +179,9 @@ export class Pace {
   }
 
   /** Takes the provider at its word, unless it has been given one on a later call. */
-  tell({ limits, retryAfter }: Word, answered: Ticket | undefined, now: number): void {
+  tell({ limits, retryAfter }: Word, answered: Ticket | undefined, patience: number, now: number): void {
+    if (retryAfter !== undefined) this.closure.tell(retryAfter, answered?.order, this.calls, patience, now)
     const order = answered?.order ?? this.calls
-    if (retryAfter === 0 && order >= this.closedBy) this.closedUntil = -Infinity
-    else if (retryAfter !== undefined) {
-      this.closedUntil = Math.max(this.closedUntil, now + retryAfter)
-      this.closedBy = Math.max(this.closedBy, order)
-    }
     if (limits.length === 0 || order < this.answers) return
     this.advance(now)
     this.answers = order
@@ -203,7 +216,8 @@ export class Pace {
       subject
     })
     const levels = this.levels.map((level) => of(level.quota, level.capacity, level.used, level.resetsAt(now)))
-    return this.closedUntil > now ? [...levels, of(closed, 0, 0, this.closedUntil)] : levels
+    const { opensAt } = this.closure
+    return opensAt > now ? [...levels, of(closed, 0, 0, opensAt)] : levels
   }
 }
 
@@ -247,20 +261,23 @@ export class Paces {
     return own === this.everyone ? this.general : [this.everyone, own]
   }
 
-  /** Whether the provider's word is what refused. */
-  refused({ account }: Refused): boolean {
-    return account.plan === this.plan || account.plan === this.everyone.account.plan
+  /** How long the provider's word keeps calls away, where that is what refused. */
+  keepsAway(refused: Refused): number {
+    return "keepsAway" in refused ? (refused as Paced).keepsAway : 0
   }
 
   /** What holds a usage back longest, if anything does. */
   refusal(paces: ReadonlyArray<Pace>, usage: Usage.Usage, clock: number): Refused | undefined {
     const now = this.at(clock)
-    let longest: Refused | undefined
+    let longest: Paced | undefined
+    let keepsAway = 0
     for (const pace of paces) {
       const refused = pace.refusal(usage, now)
-      if (refused !== undefined && refused.retryAfter > (longest?.retryAfter ?? 0)) longest = refused
+      if (refused === undefined) continue
+      keepsAway = Math.max(keepsAway, refused.keepsAway)
+      if (refused.retryAfter > (longest?.retryAfter ?? 0)) longest = refused
     }
-    return longest
+    return longest === undefined || longest.keepsAway === keepsAway ? longest : { ...longest, keepsAway } as Paced
   }
 
   /** Counts a call, whatever anyone says. */
@@ -268,21 +285,25 @@ export class Paces {
     return new Entry(paces, usage, this.at(clock))
   }
 
-  /** Takes the provider at its word on the subject's model, or on everyone, given in answer to a call if that is known. */
-  tell(word: Word, subject: Subject, answered: Entry | undefined, clock: number): Account {
+  /**
+   * Takes the provider at its word on the subject's model, or on everyone, given in answer to a call if that is known. How
+   * long it asks to stay away is believed for so long as there is patience.
+   */
+  tell(word: Word, subject: Subject, answered: Entry | undefined, clock: number, patience = Infinity): Account {
     const pace = this.own(subject, clock)
     pace.tell(
       word,
       answered?.tickets.find((ticket) => ticket.pace === pace),
+      patience,
       this.at(clock)
     )
     return pace.account
   }
 
-  /** A call is over, and took this. */
-  settle(entry: Entry, actual: Usage.Usage, clock: number): void {
+  /** A call is over, and took this. Whether more calls may go for that. */
+  settle(entry: Entry, actual: Usage.Usage, clock: number): boolean {
     entry.exceed(Usage.excess(actual, entry.usage), this.at(clock))
-    entry.end()
+    return entry.settle()
   }
 
   status(subject: Subject, clock: number): ReadonlyArray<QuotaStatus> {

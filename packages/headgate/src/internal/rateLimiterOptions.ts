@@ -47,7 +47,8 @@ export interface Options extends Limits {
   readonly maxWait?: Duration.Input | undefined
   /**
    * The longest wait that the provider's word may ask for. What it holds back longer (its quota of the day is gone, say)
-   * fails at once with `RateLimitExceeded` of the quota `"provider"`. Default 5 minutes.
+   * fails at once with `RateLimitExceeded` of the quota `"provider"`. A `retryAfter` is believed no longer than this: then
+   * one call is let through, and if it comes back without another such word the rest may go. Default 5 minutes.
    */
   readonly maxProviderWait?: Duration.Input | undefined
   /**

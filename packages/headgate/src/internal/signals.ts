@@ -37,7 +37,9 @@ export interface FeedbackLimit {
  *   a reset is not used before; after it, a whole `limit` may be, until there is news.
  * - Later word takes the place of earlier word on the same unit, whether it is more or less. A reply that comes late, after
  *   one to a later call, is no news.
- * - `retryAfter` holds everything back until then. It is not shortened but by a later `retryAfter` of zero.
+ * - `retryAfter` holds everything back until then. It is not shortened but by a later `retryAfter` of zero. One that is
+ *   longer than `maxProviderWait` is not believed for longer than that: then one call asks again, while the others wait for
+ *   it to end, or for half a minute. If it was told nothing new, all may go.
  *
  * **Example** (After a reply)
  *

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Effect } from "effect"
+import { Clock, Duration, Effect } from "effect"
 import { Guard, guard, RateLimiter, Retry } from "headgate"
 import { VirtualClock } from "headgate/testing"
 
@@ -38,6 +38,23 @@ describe("retries", () => {
 
   it.effect("do not wait 84 hours because a server says so (oh-my-pi #7003)", () =>
     Effect.map(triesOf([asks("302539")]), ({ times }) => assert.deepStrictEqual(times, [0]))
+  )
+
+  it.effect("are no reason to refuse healthy calls for 84 hours because of one server's word (oh-my-pi #7003)", () =>
+    Effect.gen(function* () {
+      const call = { estimate: {}, actual: () => ({}), subject: { model: "gpt-5.6" } }
+      const sick = { status: 503, headers: { "retry-after": "302539" } }
+      yield* Effect.flip(guard(Effect.fail(sick), call))
+      const refused = yield* Effect.flip(guard(Effect.void, call))
+      assert.deepInclude(refused, { _tag: "RateLimitExceeded", retryAfter: Duration.minutes(5) })
+      yield* Effect.sleep("5 minutes")
+      const calls = Array.from({ length: 20 }, () => guard(Clock.currentTimeMillis, call))
+      const answered = yield* Effect.all(calls, { concurrency: "unbounded" })
+      assert.deepStrictEqual(
+        answered,
+        calls.map(() => 300_000)
+      )
+    }).pipe(Effect.provide(Guard.layerMemory({})), VirtualClock.run())
   )
 
   it.effect("wait the 60 seconds that the limit allows, with nothing added to it (gsd-2 #773)", () =>
