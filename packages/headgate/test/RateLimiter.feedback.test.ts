@@ -13,6 +13,7 @@ import {
 } from "headgate"
 import { VirtualClock } from "headgate/testing"
 import { Paces } from "../src/internal/pace.ts"
+import { feedbackOf } from "../src/internal/signals.ts"
 
 type Services = RateLimiter.RateLimiter | Alerts.Alerts
 
@@ -286,7 +287,10 @@ describe("a wait that is longer than one has patience for", () => {
   )
 
   it.effect("lets another go every half minute as long as none of them is over", () =>
-    after({}, Effect.map(times(4, {}, gpt), (at) => assert.deepStrictEqual(at, [300_000, 330_000, 360_000, 390_000])))
+    after(
+      {},
+      Effect.map(times(4, {}, gpt), (at) => assert.deepStrictEqual(at, [300_000, 330_000, 360_000, 390_000]))
+    )
   )
 
   it.effect("lets the next go at once where the one that was to ask did not go", () =>
@@ -726,6 +730,15 @@ describe("a guarded call", () => {
       const other = yield* Effect.forkChild(guard(Clock.currentTimeMillis, { ...call, subject: { model: "other" } }))
       assert.strictEqual(yield* guard(Clock.currentTimeMillis, call), 30_000)
       assert.strictEqual(yield* Fiber.join(other), 0)
+    }).pipe(guarded(once))
+  )
+
+  it.effect("is not let through by a date that is past by our clock", () =>
+    Effect.gen(function* () {
+      yield* tell({ retryAfter: "30 seconds" }, gpt)
+      const late = { status: 429, headers: { "retry-after": "Thu, 01 Jan 1970 00:00:00 GMT" } }
+      yield* tell(feedbackOf(late, 1000) ?? {}, gpt)
+      assert.strictEqual(yield* guard(Clock.currentTimeMillis, call), 30_000)
     }).pipe(guarded(once))
   )
 

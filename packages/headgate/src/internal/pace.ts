@@ -277,7 +277,7 @@ export class Paces {
       keepsAway = Math.max(keepsAway, refused.keepsAway)
       if (refused.retryAfter > (longest?.retryAfter ?? 0)) longest = refused
     }
-    return longest === undefined || longest.keepsAway === keepsAway ? longest : { ...longest, keepsAway } as Paced
+    return longest === undefined || longest.keepsAway === keepsAway ? longest : ({ ...longest, keepsAway } as Paced)
   }
 
   /** Counts a call, whatever anyone says. */

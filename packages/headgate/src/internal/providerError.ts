@@ -4,7 +4,7 @@ import * as Predicate from "effect/Predicate"
 import type * as Money from "../Money.ts"
 import type * as Usage from "../Usage.ts"
 import { isWords, type Reading, readUsage, toModelUsage, type Words } from "./vendorUsage.ts"
-import { decimalOf, retryAfterText } from "./waits.ts"
+import { clockOf, decimalOf, retryAfterText } from "./waits.ts"
 
 /**
  * What an error from outside says about itself, whoever made it: Effect's `AiError` and `HttpClientError`, the classes of
@@ -60,12 +60,6 @@ const lowerCased = (headers: Facts): ReadonlyMap<string, string> => {
   return found
 }
 
-/** A header of the reply, by its name in lower case. */
-export const headerOf = (error: unknown, name: string): string | undefined =>
-  headersOf(error)
-    .find((headers) => headers.has(name))
-    ?.get(name)
-
 /** Whether one of the tags, names, codes, types and classes that the error carries is such a word. */
 export const mentions = (error: unknown, isSuch: (word: string) => boolean): boolean =>
   first(error, (facts) => {
@@ -78,7 +72,11 @@ export const mentions = (error: unknown, isSuch: (word: string) => boolean): boo
 /** The errors of SDKs leave their `name` at `"Error"`: only their class tells what they are, or one that it extends. */
 const classesOf = (facts: Facts): ReadonlyArray<unknown> => {
   const names: Array<unknown> = []
-  for (let at: unknown = Object.getPrototypeOf(facts); isWords(at) && names.length < 8; at = Object.getPrototypeOf(at)) {
+  for (
+    let at: unknown = Object.getPrototypeOf(facts);
+    isWords(at) && names.length < 8;
+    at = Object.getPrototypeOf(at)
+  ) {
     const { constructor: made } = at
     if (typeof made === "function") names.push(made.name)
   }
@@ -101,23 +99,33 @@ const usable = (millis: number | undefined): number | undefined =>
 
 /**
  * How many milliseconds the error asks to wait: its `retryAfter` (a `Duration`, text as in the header, or seconds), the
- * header `retry-after-ms`, `retry-after` in seconds or as a date, or Gemini's `RetryInfo`. What cannot be read asks for
- * nothing.
+ * header `retry-after-ms`, `retry-after` in seconds or as a date by the clock of who replied, or Gemini's `RetryInfo`. What
+ * cannot be read asks for nothing.
  */
 export const retryAfterOf = (error: unknown, now: number): number | undefined => {
+  const replies = headersOf(error)
   const own = first(error, ({ retryAfter }) => {
     if (Duration.isDuration(retryAfter)) return usable(Duration.toMillis(retryAfter))
     if (typeof retryAfter === "number") return usable(retryAfter * 1000)
-    return typeof retryAfter === "string" ? usable(textOf(retryAfter, now)) : undefined
+    const clock = () => replies.reduceRight((clock, headers) => clockOf(headers, clock), now)
+    return typeof retryAfter === "string" ? usable(textOf(retryAfter, clock())) : undefined
   })
-  const millis = headerOf(error, "retry-after-ms")
-  const header = headerOf(error, "retry-after")
   return (
     own ??
-    (millis === undefined ? undefined : decimalOf(millis)) ??
-    (header === undefined ? undefined : retryAfterText(header, now)) ??
+    headerIn(replies, "retry-after-ms", decimalOf) ??
+    headerIn(replies, "retry-after", (text, headers) => retryAfterText(text, clockOf(headers, now))) ??
     first(error, (facts) => retryInfoOf(facts, now))
   )
+}
+
+/** A header of the first reply that has it. */
+const headerIn = <A>(
+  replies: ReadonlyArray<ReadonlyMap<string, string>>,
+  name: string,
+  read: (text: string, headers: ReadonlyMap<string, string>) => A
+): A | undefined => {
+  const headers = replies.find((headers) => headers.has(name))
+  return headers && read(headers.get(name)!, headers)
 }
 
 const textOf = (text: string, now: number): number | undefined =>

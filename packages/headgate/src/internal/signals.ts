@@ -3,7 +3,7 @@ import type { Unit } from "../Quota.ts"
 import { headersOf, retryAfterOf } from "./providerError.ts"
 import { isOurs } from "./retryable.ts"
 import { membersOf } from "./structuredFields.ts"
-import { decimalOf, resetText } from "./waits.ts"
+import { clockOf, decimalOf, resetText } from "./waits.ts"
 
 /**
  * What a provider says is left of one of its limits.
@@ -74,14 +74,15 @@ export interface Feedback {
  *
  * It reads `retry-after-ms`, `retry-after` and Gemini's `RetryInfo`; `x-ratelimit-*` (OpenAI and those that follow it),
  * `anthropic-ratelimit-*`, `ratelimit-remaining` and `ratelimit-reset` of old; `RateLimit` and `RateLimit-Policy` of the
- * IETF draft. What cannot be read asks for nothing: least of all for a retry at once.
+ * IETF draft. Dates are by the clock of the reply's `date`. What cannot be read, or is past, asks for nothing: least of all
+ * for a retry at once.
  */
 export const feedbackOf = (reply: unknown, now: number): Feedback | undefined => {
   if (isOurs(reply)) return undefined
   const retryAfter = retryAfterOf(reply, now)
   const limits: Array<FeedbackLimit> = []
   for (const headers of headersOf(reply)) {
-    limits.push(...prefixed(headers, now), ...structured(headers))
+    limits.push(...prefixed(headers, clockOf(headers, now)), ...structured(headers))
     if (limits.length > 0) break
   }
   if (retryAfter === undefined && limits.length === 0) return undefined

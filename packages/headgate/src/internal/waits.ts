@@ -11,16 +11,20 @@ const httpDate = /^(mon|tue|wed|thu|fri|sat|sun)[a-z]*,? [\w :-]*\d\d:\d\d:\d\d[
 
 const rfc3339 = /^\d{4}-\d\d-\d\dt\d\d:\d\d:\d\d(\.\d+)?(z|[+-]\d\d:\d\d)$/i
 
-/** The milliseconds until a date as in HTTP or as in RFC 3339; 0 when it is past. */
-const untilDate = (text: string, now: number): number | undefined => {
+/** A date as in HTTP or as in RFC 3339, in milliseconds since 1970. */
+const dateOf = (text: string): number | undefined => {
   // All HTTP dates are in GMT; the asctime form does not say so.
   const date = httpDate.test(text)
     ? Date.parse(/gmt$/i.test(text) ? text : `${text} GMT`)
     : rfc3339.test(text)
       ? Date.parse(text.toUpperCase())
       : NaN
-  return Number.isNaN(date) ? undefined : Math.max(0, date - now)
+  return Number.isNaN(date) ? undefined : date
 }
+
+/** The time by the clock of who replied, whose dates are by it too; by ours where the reply does not tell. */
+export const clockOf = (headers: ReadonlyMap<string, string>, now: number): number =>
+  dateOf(headers.get("date")?.trim() ?? "") ?? now
 
 const millisIn: Readonly<Record<string, number>> = {
   ns: 1e-6,
@@ -48,11 +52,17 @@ const goSpan = (text: string): number | undefined => {
   return text === "" ? undefined : usable(millis)
 }
 
-/** The value of `retry-after` in milliseconds: seconds, a date, or a span. */
+/** A number of seconds, or a span. */
+const spanText = (text: string): number | undefined => {
+  const seconds = decimalOf(text)
+  return seconds === undefined ? goSpan(text) : usable(seconds * 1000)
+}
+
+/** The value of `retry-after` in milliseconds: seconds, a date, or a span. A date that is past asks for nothing. */
 export const retryAfterText = (text: string, now: number): number | undefined => {
-  const trimmed = text.trim()
-  const seconds = decimalOf(trimmed)
-  return seconds === undefined ? (untilDate(trimmed, now) ?? goSpan(trimmed)) : usable(seconds * 1000)
+  const date = dateOf(text.trim())
+  if (date === undefined) return spanText(text.trim())
+  return date > now ? date - now : undefined
 }
 
 /**
@@ -61,6 +71,6 @@ export const retryAfterText = (text: string, now: number): number | undefined =>
  */
 export const resetText = (text: string, now: number): number | undefined => {
   const number = decimalOf(text)
-  if (number === undefined || number < 1e9) return retryAfterText(text, now)
-  return Math.max(0, (number < 1e11 ? number * 1000 : number) - now)
+  const date = number === undefined || number < 1e9 ? dateOf(text.trim()) : number < 1e11 ? number * 1000 : number
+  return date === undefined ? spanText(text.trim()) : Math.max(0, date - now)
 }

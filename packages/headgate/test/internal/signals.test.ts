@@ -250,7 +250,7 @@ describe("feedbackOf", () => {
 
   /** Nothing and zero may be said in many ways, but they must be said. */
   const saysZero = (text: string) =>
-    /^\s*0+(\.0+)?\s*$/.test(text) || /^([0.]+(ns|us|µs|ms|s|m|h|d))+$/.test(text.trim()) || /\d\d:\d\d:\d\d/.test(text)
+    /^\s*0+(\.0+)?\s*$/.test(text) || /^([0.]+(ns|us|µs|ms|s|m|h|d))+$/.test(text.trim())
 
   it.prop(
     "never throws, and never takes garbage for a wait of zero, for NaN or for less than nothing",
@@ -287,6 +287,46 @@ describe("feedbackOf", () => {
     },
     { arbitrary: { runs: 1000 } }
   )
+
+  const at = (seconds: number) => new Date(now + seconds * 1000)
+
+  it.each([30, -30, 86_400])(
+    "measures dates by the clock of the reply's date, when ours is %d seconds ahead",
+    (ahead) => {
+      const headers = {
+        date: at(-ahead).toUTCString(),
+        "retry-after": at(-ahead + 20).toUTCString(),
+        "anthropic-ratelimit-requests-limit": "50",
+        "anthropic-ratelimit-requests-remaining": "0",
+        "anthropic-ratelimit-requests-reset": at(-ahead + 25).toISOString()
+      }
+      const feedback = { limits: [["requests", 0, 50, 25_000] satisfies Line], retryAfter: 20_000 }
+      assert.deepStrictEqual(inHeaders(headers), feedback)
+      assert.deepStrictEqual(said(new Response(null, { headers })), feedback)
+      assert.strictEqual(retryAfterOf({ status: 429, headers }, now), 20_000)
+      assert.strictEqual(retryAfterOf({ retryAfter: headers["retry-after"], response: { headers } }, now), 20_000)
+      const inSeconds = `${(now - ahead * 1000) / 1000 + 5}`
+      assert.deepStrictEqual(
+        inHeaders({ date: headers.date, "x-ratelimit-remaining": "0", "x-ratelimit-reset": inSeconds }),
+        { limits: [["requests", 0, undefined, 5000]] }
+      )
+    }
+  )
+
+  it("measures dates by our clock where the reply's date cannot be read, and spans by none", () => {
+    const date = "Tue, 99 Foo 2026 25:61:00 GMT"
+    assert.deepStrictEqual(inHeaders({ date, "retry-after": at(20).toUTCString() }), { retryAfter: 20_000 })
+    assert.deepStrictEqual(inHeaders({ date: at(-30).toUTCString(), "retry-after": "20" }), { retryAfter: 20_000 })
+  })
+
+  it("takes no date that is past, or is now, for word that the wait is over", () => {
+    for (const seconds of [-86_400, -1, 0]) {
+      assert.isUndefined(inHeaders({ "retry-after": at(seconds).toUTCString() }))
+      assert.isUndefined(inHeaders({ date: at(100).toUTCString(), "retry-after": at(100 + seconds).toUTCString() }))
+      assert.isUndefined(said({ status: 503, retryAfter: at(seconds).toUTCString() }))
+    }
+    assert.deepStrictEqual(inHeaders({ "retry-after": "0" }), { retryAfter: 0 })
+  })
 
   it("keeps a hint of 3.5 days as what it is", () => {
     const error = { status: 429, headers: { "retry-after": "302539" } }

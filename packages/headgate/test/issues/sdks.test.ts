@@ -33,24 +33,36 @@ type Ask = (clients: Clients, options?: Options) => Promise<unknown>
 const vendors: Readonly<Record<"openai" | "@anthropic-ai/sdk", { readonly run: Ask; readonly stream: Ask }>> = {
   openai: {
     run: ({ gate, openai }, options) =>
-      gate.run((signal) => openai.chat.completions.create(chat, { signal: options?.own ?? signal }), { ...question, ...options }),
+      gate.run((signal) => openai.chat.completions.create(chat, { signal: options?.own ?? signal }), {
+        ...question,
+        ...options
+      }),
     stream: ({ gate, openai }, options) =>
       read(
-        gate.stream((signal) => openai.chat.completions.create({ ...chat, ...streamed }, { signal: options?.own ?? signal }), {
-          ...question,
-          ...options
-        })
+        gate.stream(
+          (signal) => openai.chat.completions.create({ ...chat, ...streamed }, { signal: options?.own ?? signal }),
+          {
+            ...question,
+            ...options
+          }
+        )
       )
   },
   "@anthropic-ai/sdk": {
     run: ({ anthropic, gate }, options) =>
-      gate.run((signal) => anthropic.messages.create(message, { signal: options?.own ?? signal }), { ...question, ...options }),
+      gate.run((signal) => anthropic.messages.create(message, { signal: options?.own ?? signal }), {
+        ...question,
+        ...options
+      }),
     stream: ({ anthropic, gate }, options) =>
       read(
-        gate.stream((signal) => anthropic.messages.create({ ...message, stream: true }, { signal: options?.own ?? signal }), {
-          ...question,
-          ...options
-        })
+        gate.stream(
+          (signal) => anthropic.messages.create({ ...message, stream: true }, { signal: options?.own ?? signal }),
+          {
+            ...question,
+            ...options
+          }
+        )
       )
   }
 }
