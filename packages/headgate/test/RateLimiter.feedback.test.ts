@@ -130,6 +130,17 @@ describe("what remains of a limit", () => {
     }).pipe(run())
   )
 
+  it.effect.each([
+    ["has begun", 500, [30_000, 90_000]],
+    ["is used up", 0, [30_000, 90_000]],
+    ["is untouched", 1000, [0, 30_000]]
+  ] as const)("waits for a whole window with what is larger than that, where it %s", ([_, remaining, expected]) =>
+    Effect.gen(function* () {
+      yield* tell({ limits: [{ unit: "tokens", remaining, limit: 1000, resetAfter: "30 seconds" }] })
+      assert.deepStrictEqual(yield* times(2, { tokens: 2000 }), [...expected])
+    }).pipe(run())
+  )
+
   it.effect("has no effect once it has expired", () =>
     Effect.gen(function* () {
       yield* tell(requests(0, 0))

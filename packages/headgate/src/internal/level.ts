@@ -50,8 +50,8 @@ export const levelOf = (said: Said, before: ReadonlyArray<Level>, now: number): 
   if (resetAfter === 0) return undefined
   const resetAt = now + resetAfter
   // The first replies after a reset should tell of it. A minute is long enough to wait for them.
-  const next = limit === undefined ? undefined : new Whole(unit, limit, resetAt + Math.max(resetAfter, minute))
-  return new Whole(unit, remaining, resetAt, next)
+  const next = limit === undefined ? undefined : new Whole(unit, limit, limit, resetAt + Math.max(resetAfter, minute))
+  return new Whole(unit, remaining, limit, resetAt, next)
 }
 
 /** What may be used until the reset, and no more. */
@@ -59,14 +59,17 @@ class Whole implements Level {
   readonly quota: Quota.Quota
   readonly capacity: number
   used = 0
+  /** How much there is after a reset, if that is known. */
+  private readonly limit: number
   private readonly until: number
   private readonly next: Level | undefined
   private readonly counter: Counter
 
-  constructor(unit: Said["unit"], capacity: number, until: number, next?: Level) {
+  constructor(unit: Said["unit"], capacity: number, limit: number | undefined, until: number, next?: Level) {
     this.quota = Quota.make({ name: "provider", unit, limit: capacity, window: Window.lifetime })
     this.counter = makeCounter(this.quota, 1)
     this.capacity = capacity
+    this.limit = limit ?? Infinity
     this.until = until
     this.next = next
   }
@@ -80,7 +83,7 @@ class Whole implements Level {
   }
 
   opensAt(usage: Usage, now: number): number {
-    const amount = this.amountOf(usage)
+    const amount = Math.min(this.amountOf(usage), this.limit)
     return this.capacity > 0 && (amount === 0 || this.used + amount <= this.capacity) ? now : this.until
   }
 
