@@ -21,6 +21,7 @@ import type * as Budget from "./Budget.ts"
 import type { InvalidUsage, UnpricedModel } from "./Errors.ts"
 import * as Estimator from "./Estimator.ts"
 import * as Guard from "./Guard.ts"
+import { atProvider, streamAtProvider } from "./internal/atProvider.ts"
 import type { Listening } from "./internal/heard.ts"
 import { hearing } from "./internal/hearing.ts"
 import * as metrics from "./internal/metrics.ts"
@@ -37,7 +38,7 @@ import type * as Usage from "./Usage.ts"
  * A call of a model to be guarded.
  *
  * - `input`, `maxOutputTokens`, `outputs`: what the call is estimated from, see `Estimator.Request`.
- * - `provider`: whose price is meant where several offer the model, see `Price`.
+ * - `provider`: whose price is meant where several offer the model, see `Price`, and whose word paces the call.
  * - `modalities`: what the call may read or write besides text, `"audio"` or `"image"`, which some models charge more for.
  *   Default: nothing.
  * - `usage`: what the reply says it took. `undefined` charges the estimate, a zero nothing. Default
@@ -162,7 +163,7 @@ export const make: Effect.Effect<Service, never, Requirements> = Effect.gen(func
         (estimate) => {
           let took: Usage.Input | undefined
           const subject = { model: call.model, ...call.subject }
-          return guard.guard(
+          const guarded = guard.guard(
             Effect.onExit(self, (exit) =>
               Effect.flatMap(pricedEnd(till, exit, call, estimate), (usage) => {
                 took = usage
@@ -177,6 +178,7 @@ export const make: Effect.Effect<Service, never, Requirements> = Effect.gen(func
               onUnknown: call.onUnknown
             }
           )
+          return atProvider(guarded, call.provider)
         }
       )
     },
@@ -194,7 +196,10 @@ export const make: Effect.Effect<Service, never, Requirements> = Effect.gen(func
             subject: { model: call.model, ...call.subject },
             onUnknown: call.onUnknown
           })
-          return Stream.map(guarded, ({ element }) => element)
+          return streamAtProvider(
+            Stream.map(guarded, ({ element }) => element),
+            call.provider
+          )
         })
       )
     },

@@ -25,6 +25,7 @@ import {
   tooLargeRefusal
 } from "./internal/answers.ts"
 import { ledgerOf } from "./internal/atOnce.ts"
+import { Provider } from "./internal/atProvider.ts"
 import { neverFits } from "./internal/cell.ts"
 import { makeConfigured } from "./internal/configured.ts"
 import * as environment from "./internal/environment.ts"
@@ -34,7 +35,8 @@ import { Keeper } from "./internal/keeper.ts"
 import { linesOf } from "./internal/line.ts"
 import { afterwards } from "./internal/took.ts"
 import * as metrics from "./internal/metrics.ts"
-import { pacesOf, type Word } from "./internal/pace.ts"
+import type { Word } from "./internal/pace.ts"
+import { pacesOf } from "./internal/paces.ts"
 import { type Permit, type Request, type Restore, Taken } from "./internal/permit.ts"
 import { placesOf, unknownRefusal } from "./internal/places.ts"
 import { millisOf, oneOf } from "./internal/plans.ts"
@@ -124,7 +126,8 @@ export class RateLimiter extends Context.Service<
     readonly release: (permit: Permit) => Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError>
     /**
      * Takes the provider at its word on the subject's model, or on everyone where the subject has none: see `Feedback`. It
-     * is taken as the answer to the call of `permit`, or else to the one that runs.
+     * is taken as the answer to the call of `permit`, or else to the one that runs; where a call of `ModelGuard` runs that
+     * names its `provider`, as that provider's word, which holds nobody back elsewhere.
      */
     readonly feedback: (
       feedback: Feedback,
@@ -213,12 +216,22 @@ export const make = (
       return Exit.void
     }
 
-    const read = (usage: Usage.Input, subject: Subject, time: number): Request | Errors.InvalidUsage => {
+    const read = (
+      fiber: Fiber.Fiber<unknown, unknown>,
+      usage: Usage.Input,
+      subject: Subject,
+      time: number
+    ): Request | Errors.InvalidUsage => {
       const checked = checkUsage(usage, 1)
       if (checked instanceof Errors.InvalidUsage) return checked
       const invalid = checkSubject(subject)
       if (invalid !== undefined) return invalid
-      return { usage: checked, subject, accounts: rules.accountsOf(subject), paces: paces.of(subject, time) }
+      return {
+        usage: checked,
+        subject,
+        accounts: rules.accountsOf(subject),
+        paces: paces.of(subject, time, fiber.getRef(Provider))
+      }
     }
 
     /** To be run in an uninterruptible region, so that a place that was taken is not forgotten. */
@@ -229,7 +242,7 @@ export const make = (
       restore: Restore
     ): Effect.Effect<Taken, AcquireError> => {
       const time = now(fiber)
-      const request = read(input, subject, time)
+      const request = read(fiber, input, subject, time)
       if (request instanceof Errors.InvalidUsage) return Exit.fail(request)
       const { returns } = lines
       const placed =
@@ -313,7 +326,8 @@ export const make = (
         if (invalid !== undefined) return Exit.fail(invalid)
         const answered = permit ?? fiber.getRef(Attempt).permit
         if (answered !== undefined && !(answered instanceof Taken)) return Exit.fail(foreign)
-        lines.call([paces.tell(word as Word, subject, answered?.entry, now(fiber), maxProviderWait)])
+        const provider = fiber.getRef(Provider)
+        lines.call([paces.tell(word as Word, subject, answered?.entry, now(fiber), maxProviderWait, provider)])
         return Exit.void
       })
 
@@ -327,7 +341,7 @@ export const make = (
         Effect.uninterruptible(
           Effect.withFiber((fiber): Effect.Effect<boolean, Exclude<AcquireError, Errors.RateLimitExceeded>> => {
             const time = now(fiber)
-            const request = read(usage, subject, time)
+            const request = read(fiber, usage, subject, time)
             if (request instanceof Errors.InvalidUsage) return Exit.fail(request)
             if (turns.isAwaited(request)) return Exit.succeed(false)
             const placed = Effect.flatMap(

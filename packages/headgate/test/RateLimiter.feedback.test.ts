@@ -12,7 +12,7 @@ import {
   type Usage
 } from "headgate"
 import { VirtualClock } from "headgate/testing"
-import { Paces } from "../src/internal/pace.ts"
+import { Paces } from "../src/internal/paces.ts"
 import { feedbackOf } from "../src/internal/signals.ts"
 
 type Services = RateLimiter.RateLimiter | Alerts.Alerts

@@ -1,11 +1,10 @@
 import * as Quota from "../Quota.ts"
-import type { Subject } from "../Subject.ts"
 import * as Usage from "../Usage.ts"
 import * as Window from "../Window.ts"
 import { subjectOf } from "./alerts.ts"
 import { Closure } from "./closure.ts"
 import { type Level, levelOf, type Said } from "./level.ts"
-import type { Account, Plan, QuotaStatus, Refused } from "./verbs.ts"
+import type { Account, QuotaStatus, Refused } from "./verbs.ts"
 
 /** What a provider says in a reply, checked: whole numbers, times in milliseconds. */
 export interface Word {
@@ -21,7 +20,7 @@ interface Ticket {
 }
 
 /** A refusal by the provider's word, which keeps calls away for so long: `retryAfter`, or longer if it is asked again before. */
-interface Paced extends Refused {
+export interface Paced extends Refused {
   readonly keepsAway: number
 }
 
@@ -85,7 +84,7 @@ export class Entry {
   }
 }
 
-const closed = Quota.make({ name: "provider", unit: "requests", limit: 0, window: Window.lifetime })
+export const closed = Quota.make({ name: "provider", unit: "requests", limit: 0, window: Window.lifetime })
 
 /**
  * What a provider lets the calls of one model do, or of everyone, by its own word. Replies come late and out of order, so
@@ -219,133 +218,4 @@ export class Pace {
     const { opensAt } = this.closure
     return opensAt > now ? [...levels, of(closed, 0, 0, opensAt)] : levels
   }
-}
-
-const planOf = (id: string, dimension: string | undefined): Plan => ({
-  id,
-  dimension,
-  quotas: [closed],
-  throttle: 0,
-  alerts: "thresholds"
-})
-
-/**
- * The paces of a rate limiter: one of everyone, one per model. Those of idle models are forgotten, as accounts are, in two
- * generations.
- */
-export class Paces {
-  private readonly everyone: Pace
-  private readonly general: ReadonlyArray<Pace>
-  private readonly plan: Plan
-  private readonly memory: number
-  private young = new Map<string, Pace>()
-  private old = new Map<string, Pace>()
-  private turnsAt = Infinity
-  private last = -Infinity
-
-  constructor(name: string, memory: number) {
-    this.everyone = new Pace({ plan: planOf(`${name}/provider`, undefined), value: "" })
-    this.general = [this.everyone]
-    this.plan = planOf(`${name}/provider:model`, "model")
-    this.memory = memory
-  }
-
-  /** Number of models in memory. */
-  get size(): number {
-    return this.young.size + this.old.size
-  }
-
-  /** The paces that concern a subject. */
-  of(subject: Subject, clock: number): ReadonlyArray<Pace> {
-    const own = this.own(subject, clock)
-    return own === this.everyone ? this.general : [this.everyone, own]
-  }
-
-  /** How long the provider's word keeps calls away, where that is what refused. */
-  keepsAway(refused: Refused): number {
-    return "keepsAway" in refused ? (refused as Paced).keepsAway : 0
-  }
-
-  /** What holds a usage back longest, if anything does. */
-  refusal(paces: ReadonlyArray<Pace>, usage: Usage.Usage, clock: number): Refused | undefined {
-    const now = this.at(clock)
-    let longest: Paced | undefined
-    let keepsAway = 0
-    for (const pace of paces) {
-      const refused = pace.refusal(usage, now)
-      if (refused === undefined) continue
-      keepsAway = Math.max(keepsAway, refused.keepsAway)
-      if (refused.retryAfter > (longest?.retryAfter ?? 0)) longest = refused
-    }
-    return longest === undefined || longest.keepsAway === keepsAway ? longest : ({ ...longest, keepsAway } as Paced)
-  }
-
-  /** Counts a call, whatever anyone says. */
-  enter(paces: ReadonlyArray<Pace>, usage: Usage.Usage, clock: number): Entry {
-    return new Entry(paces, usage, this.at(clock))
-  }
-
-  /**
-   * Takes the provider at its word on the subject's model, or on everyone, given in answer to a call if that is known. How
-   * long it asks to stay away is believed for so long as there is patience.
-   */
-  tell(word: Word, subject: Subject, answered: Entry | undefined, clock: number, patience = Infinity): Account {
-    const pace = this.own(subject, clock)
-    pace.tell(
-      word,
-      answered?.tickets.find((ticket) => ticket.pace === pace),
-      patience,
-      this.at(clock)
-    )
-    return pace.account
-  }
-
-  /** A call is over, and took this. Whether more calls may go for that. */
-  settle(entry: Entry, actual: Usage.Usage, clock: number): boolean {
-    entry.exceed(Usage.excess(actual, entry.usage), this.at(clock))
-    return entry.settle()
-  }
-
-  status(subject: Subject, clock: number): ReadonlyArray<QuotaStatus> {
-    return this.of(subject, clock).flatMap((pace) => pace.status(this.at(clock)))
-  }
-
-  private own(subject: Subject, clock: number): Pace {
-    const model = Object.hasOwn(subject, "model") ? subject.model : undefined
-    if (model === undefined) return this.everyone
-    const now = this.at(clock)
-    if (this.size === 0) this.turnsAt = now + this.memory
-    if (now >= this.turnsAt) this.turn(now)
-    let pace = this.young.get(model)
-    if (pace === undefined) {
-      pace = this.old.get(model) ?? new Pace({ plan: this.plan, value: model })
-      this.old.delete(model)
-      this.young.set(model, pace)
-    }
-    return pace
-  }
-
-  private turn(now: number): void {
-    const idle = now >= this.turnsAt + this.memory
-    const kept = [...this.old, ...(idle ? this.young : [])].filter(([_, pace]) => !pace.isIdle(now))
-    this.old = new Map(idle ? kept : [...this.young, ...kept])
-    this.young = new Map()
-    this.turnsAt = now + this.memory
-  }
-
-  /** Time never runs backwards. */
-  at(clock: number): number {
-    return (this.last = Math.max(this.last, Math.floor(clock)))
-  }
-}
-
-const known = new WeakMap<object, Map<string, Paces>>()
-
-/** The paces of all rate limiters of one name on one store. */
-export const pacesOf = (store: object, name: string, memory: number): Paces => {
-  let named = known.get(store)
-  if (named === undefined) known.set(store, (named = new Map()))
-  let paces = named.get(name)
-  if (paces === undefined) named.set(name, (paces = new Paces(name, memory)))
-  return paces
 }
