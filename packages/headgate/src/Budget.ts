@@ -399,7 +399,8 @@ export const make = (
         const usage = checkUsage(more, 0)
         if (usage instanceof Errors.InvalidUsage) return Exit.fail(usage)
         const { draws, estimate, hold, subject } = reservation
-        const total = Usage.sum(reservation.total, usage)
+        const total = checkUsage(Usage.sum(reservation.total, usage), 0)
+        if (total instanceof Errors.InvalidUsage) return Exit.fail(total)
         // What is held for further requests has their share of what a request may ask for.
         const large = tooLarge(total, subject, 1 + total.requests - estimate.requests)
         if (large !== undefined && !shadow) return refuse(fiber, large, [], () => Exit.void)
@@ -465,7 +466,9 @@ export const make = (
         reservation.ended = end
         return Exit.succeed({ _tag: "Booked", reserved: total, repeated, alerts: [] })
       }
-      return Effect.map(store.record(rules.accountsOf(subject), end, undefined), (booked) => {
+      // By an id of its own: one whose answer was lost is booked once, however often it is settled.
+      const id = `${name}/unheld/${(reservation.recordId ??= crypto.randomUUID())}`
+      return Effect.map(store.record(rules.accountsOf(subject), end, id), (booked) => {
         reservation.ended = end
         return booked._tag === "Booked" ? { ...booked, reserved: total } : booked
       })

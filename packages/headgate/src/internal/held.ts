@@ -35,6 +35,8 @@ export class Held implements Reservation, Kept<Held> {
   dueAt: number | undefined = undefined
   previous: Held | undefined = undefined
   next: Held | undefined = undefined
+  /** What it is recorded by, if it ends without a hold. */
+  recordId: string | undefined = undefined
   /** How it ended, if that is not known to a store. */
   ended: Usage | "released" | undefined = undefined
 

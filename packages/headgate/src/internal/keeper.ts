@@ -25,7 +25,8 @@ export class Keeper<A extends Kept<A>> {
   private awake: Fiber.Fiber<unknown> | undefined
 
   constructor(ttl: Duration.Duration, renew: (held: A) => Effect.Effect<unknown>) {
-    this.every = Math.max(1, Math.floor(Duration.toMillis(ttl) / 2))
+    // So that one which fails is tried twice more before its time is over.
+    this.every = Math.max(1, Math.floor(Duration.toMillis(ttl) / 4))
     this.renew = renew
   }
 

@@ -79,7 +79,7 @@ export const prepare = (plan: Plan): Prepared => {
   // A limit, a threshold or a throttle may change while counters go on. Other windows or units are other counters.
   const shape = plan.quotas.map(({ cachedInput, name, unit, window }) => [name, unit, cachedInput, windowName(window)])
   const name = `${plan.id}:${digest(JSON.stringify([plan.id, plan.dimension ?? "", shape])).toString(36)}`
-  const memory = Number.isFinite(book.turnsAt) ? book.turnsAt : -1
+  const memory = Number.isFinite(book.turnsAt) ? Math.ceil(book.turnsAt) : -1
   const parts = [plan.throttle, plan.alerts === "all" ? 1 : 0, memory, quotas, name]
   const made = { name, digest: String(digest(JSON.stringify(parts))), counters: book.counters, calendars, parts }
   prepared.set(plan, made)

@@ -232,7 +232,8 @@ export const makeStore = (
                 const loss = noteLoss(reply, seen, losses)
                 if (reply[0] === replies.more) {
                   until = Number(reply[4])
-                  return left() > 1 ? attempt : fail(new NoAnswer({ millis: timeout }))
+                  const next = left() > 1 ? attempt : fail(new NoAnswer({ millis: timeout }))
+                  return loss === undefined ? next : Effect.andThen(loss, next)
                 }
                 return loss === undefined ? Exit.succeed(reply) : Effect.as(loss, reply)
               }
@@ -307,8 +308,11 @@ export const makeStore = (
         ofOurs(hold, (hold) =>
           Effect.map(send("QuotaStore.extend", verbs.extend, hold.keys, hold.accounts, more, step), (reply) => {
             if (reply[0] === replies.refused) return replies.refusedOf(reply, hold.accounts)
-            hold.forgottenAt = Math.max(hold.forgottenAt, Number(reply[1]) + hold.ttl + hold.keep)
-            return replies.booked(reply, hold.accounts, hold.usage)
+            const answer = replies.booked(reply, hold.accounts, hold.usage)
+            if (answer._tag === "Booked") {
+              hold.forgottenAt = Math.max(hold.forgottenAt, Number(reply[1]) + hold.ttl + hold.keep)
+            }
+            return answer
           })
         ),
       settle: (hold, actual) => ofOurs<Booked | Conflict>(hold, (hold) => end("settle", hold, actual)),
