@@ -232,8 +232,7 @@ export const makeStore = (
                 const loss = noteLoss(reply, seen, losses)
                 if (reply[0] === replies.more) {
                   until = Number(reply[4])
-                  const next = left() > 1 ? attempt : fail(new NoAnswer({ millis: timeout }))
-                  return loss === undefined ? next : Effect.andThen(loss, next)
+                  return left() > 1 ? attempt : fail(new NoAnswer({ millis: timeout }))
                 }
                 return loss === undefined ? Exit.succeed(reply) : Effect.as(loss, reply)
               }
