@@ -3,7 +3,7 @@ import * as Tool from "effect/ai/Tool"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import type * as Estimator from "../Estimator.ts"
-import type { Modality } from "../internal/modelCall.ts"
+import { type Modality, modalitiesWhere } from "../internal/modelCall.ts"
 
 /** How a file counts. */
 export type FileSize = (file: Prompt.FilePart) => Estimator.Part
@@ -58,7 +58,7 @@ export const modalitiesOf = ({ prompt }: Question): ReadonlyArray<Modality> => {
       ? []
       : message.content.flatMap((part) => (part.type === "file" ? [part.mediaType] : []))
   )
-  return (["audio", "image"] as const).filter((modality) => types.some((type) => type.startsWith(`${modality}/`)))
+  return modalitiesWhere((modality) => types.some((type) => type.startsWith(`${modality}/`)))
 }
 
 /** What has no JSON is not sent, and a model that is given it fails on its own. */

@@ -17,6 +17,7 @@ import type * as HttpClientRequest from "effect/http/HttpClientRequest"
 import type * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
+import { modalitiesWhere } from "../internal/modelCall.ts"
 import { oneOf } from "../internal/plans.ts"
 import * as ModelGuard from "../ModelGuard.ts"
 import * as ModelUsage from "../ModelUsage.ts"
@@ -96,7 +97,7 @@ const guarding = (options: Options = {}) => {
         input: [text, ...media.map((medium) => ({ tokens: mediaTokens(medium) }))],
         maxOutputTokens,
         outputs,
-        modalities: (["audio", "image"] as const).filter((modality) => kinds.includes(modality)),
+        modalities: modalitiesWhere((modality) => kinds.includes(modality)),
         subject: { model, ...(typeof subject === "function" ? subject(request) : subject) },
         onUnknown
       }

@@ -38,6 +38,10 @@ const kinds = {
   image: ["inputImageTokens", "outputImageTokens"]
 } as const
 
+/** The modalities that are so. */
+export const modalitiesWhere = (isSo: (modality: Modality) => boolean): ReadonlyArray<Modality> =>
+  (["audio", "image"] as const).filter(isSo)
+
 /**
  * The most that a call can cost. All its input may be written to a cache, which can cost more than reading it, and be kept
  * there for an hour, which costs more still; all its output may be reasoning; or either be of its other modalities.

@@ -1,7 +1,7 @@
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
-import type { Modality } from "../../internal/modelCall.ts"
+import { type Modality, modalitiesWhere } from "../../internal/modelCall.ts"
 import { field, parseJson } from "./json.ts"
 
 /** The APIs that are known. `"chat"`, `"responses"` and `"embeddings"` are OpenAI's, `"messages"` Anthropic's. */
@@ -77,7 +77,7 @@ const countOf = (value: unknown): number | undefined =>
 /** `["text", "audio"]`, in whatever case. */
 const modalitiesOf = (value: unknown): ReadonlyArray<Modality> => {
   const words = Array.isArray(value) ? value.map((word) => String(word).toLowerCase()) : []
-  return (["audio", "image"] as const).filter((modality) => words.includes(modality))
+  return modalitiesWhere((modality) => words.includes(modality))
 }
 
 const apis: ReadonlyArray<readonly [path: RegExp, api: Api, read: ReturnType<typeof reader>]> = [
