@@ -1,8 +1,7 @@
-import * as Duration from "effect/Duration"
 import { Book } from "../internal/accounts.ts"
 import type { Counter } from "../internal/cell.ts"
+import { keyOf } from "../internal/counterKey.ts"
 import type { Plan } from "../internal/verbs.ts"
-import type { Window } from "../Window.ts"
 
 /** Into how many slots shared stores cut a sliding window. */
 const slots = 12
@@ -11,7 +10,7 @@ const units = ["concurrency", "requests", "inputTokens", "outputTokens", "", "to
 
 /** What of a plan does not change. */
 export interface Prepared {
-  /** What tells its accounts from those of other plans: its id and what it counts, but not how much of it. */
+  /** What tells its accounts from those of other plans. It has no colon, so that a value may follow behind one. */
   readonly name: string
   /** By what the store knows all it says, but for the periods of its calendars. */
   readonly digest: string
@@ -20,19 +19,19 @@ export interface Prepared {
   readonly parts: ReadonlyArray<unknown>
 }
 
-const tagged = (counter: Counter, calendar: number): ReadonlyArray<unknown> => {
+const tagged = (counter: Counter, calendar: number, key: number): ReadonlyArray<unknown> => {
   const { alertAt, capacity, drain, quota, slots } = counter
   const free = quota.cachedInput === "free" && (quota.unit === "tokens" || quota.unit === "inputTokens")
   const head = [units.indexOf(quota.unit), free ? 1 : 0, capacity]
-  if (drain !== undefined) return [...head, 4, drain.limit, drain.period, alertAt]
+  if (drain !== undefined) return [...head, 4, drain.limit, drain.period, alertAt, key]
   switch (quota.window._tag) {
     case "Sliding":
     case "Fixed":
-      return [...head, 1, slots.endOf(-slots.live), slots.live, alertAt]
+      return [...head, 1, slots.endOf(-slots.live), slots.live, alertAt, key]
     case "Calendar":
-      return [...head, 2, calendar, 0, alertAt]
+      return [...head, 2, calendar, 0, alertAt, key]
     default:
-      return [...head, 3, 0, 0, alertAt]
+      return [...head, 3, 0, 0, alertAt, key]
   }
 }
 
@@ -50,21 +49,6 @@ export const digest = (text: string): number => {
   return 4294967296 * (2097151 & low) + (high >>> 0)
 }
 
-/** What of a window tells counters apart. The burst of a bucket is a limit. */
-const windowName = (window: Window): string => {
-  switch (window._tag) {
-    case "Sliding":
-    case "Fixed":
-      return `${window._tag} ${Duration.toMillis(window.length)}`
-    case "Calendar":
-      return `${window.period} ${window.timeZone} ${window.weekStartsOn}`
-    case "Bucket":
-      return `Bucket ${Duration.toMillis(window.refill)}`
-    case "Lifetime":
-      return "Lifetime"
-  }
-}
-
 const prepared = new WeakMap<Plan, Prepared>()
 
 export const prepare = (plan: Plan): Prepared => {
@@ -72,15 +56,16 @@ export const prepare = (plan: Plan): Prepared => {
   if (known !== undefined) return known
   const book = new Book(plan, slots, 0)
   const calendars: Array<Counter["slots"]> = []
-  const quotas = book.counters.map((counter) => {
-    if (counter.quota.window._tag === "Calendar") calendars.push(counter.slots)
-    return tagged(counter, calendars.length)
-  })
   // A limit, a threshold or a throttle may change while counters go on. Other windows or units are other counters.
-  const shape = plan.quotas.map(({ cachedInput, name, unit, window }) => [name, unit, cachedInput, windowName(window)])
-  const name = `${plan.id}:${digest(JSON.stringify([plan.id, plan.dimension ?? "", shape])).toString(36)}`
+  const keys = plan.quotas.map((quota) => digest(keyOf(quota)))
+  const quotas = book.counters.map((counter, index) => {
+    if (counter.quota.window._tag === "Calendar") calendars.push(counter.slots)
+    return tagged(counter, calendars.length, keys[index]!)
+  })
+  const name = plan.id.replaceAll("%", "%25").replaceAll(":", "%3A")
   const memory = Number.isFinite(book.turnsAt) ? Math.ceil(book.turnsAt) : -1
-  const parts = [plan.throttle, plan.alerts === "all" ? 1 : 0, memory, quotas, name]
+  const shape = digest(JSON.stringify(keys))
+  const parts = [plan.throttle, plan.alerts === "all" ? 1 : 0, memory, quotas, name, shape]
   const made = { name, digest: String(digest(JSON.stringify(parts))), counters: book.counters, calendars, parts }
   prepared.set(plan, made)
   return made

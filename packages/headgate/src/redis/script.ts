@@ -1,5 +1,6 @@
 import { accounts } from "./script/accounts.ts"
 import { holds } from "./script/holds.ts"
+import { plans } from "./script/plans.ts"
 import { quick } from "./script/quick.ts"
 import { records } from "./script/records.ts"
 import { verbs } from "./script/verbs.ts"
@@ -24,7 +25,7 @@ local decided = quick()
 if decided then return decided end
 
 local function ledger()
-${holds}${windows}${accounts}${waits}${verbs}end
+${holds}${windows}${plans}${accounts}${waits}${verbs}end
 
 local ok, reply = pcall(ledger)
 if ok then return reply end

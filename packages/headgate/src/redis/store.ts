@@ -229,11 +229,14 @@ export const makeStore = (
                 return isAnswer(text) && !passing.test(text) ? fail(error.cause) : again(error.cause)
               },
               onSuccess: (reply): Effect.Effect<Reply, StoreError> => {
-                const loss = noteLoss(reply, seen, losses)
                 if (reply[0] === replies.more) {
-                  until = Number(reply[4])
+                  store.now = Number(reply[1])
+                  const asked = Number(reply[4])
+                  // Below 0 it has no question, but too much to let go of at once.
+                  if (asked >= 0) until = asked
                   return left() > 1 ? attempt : fail(new NoAnswer({ millis: timeout }))
                 }
+                const loss = noteLoss(reply, seen, losses)
                 return loss === undefined ? Exit.succeed(reply) : Effect.as(loss, reply)
               }
             })

@@ -3,10 +3,11 @@ import { assert, beforeAll, it } from "@effect/vitest"
 import { Effect, type Layer, ManagedRuntime } from "effect"
 import { QuotaStore, type Usage } from "headgate"
 import { Ledger } from "../../src/internal/ledger.ts"
+import { agreeUnderChangedPlans } from "../internal/changedPlans.ts"
 import { generate, type Setting, type Step } from "../internal/histories.ts"
 import { command, seedOf, usage } from "../internal/support.ts"
 import { describeRedis } from "../servers/redis.ts"
-import { storeLayer, useServer } from "./support.ts"
+import { start, storeLayer, useServer } from "./support.ts"
 
 const histories = Number(process.env["HEADGATE_REDIS_HISTORIES"] ?? 150)
 
@@ -119,6 +120,25 @@ describeRedis("random histories in Redis", () => {
             ].join("\n")
           )
         }
+      }),
+    60_000
+  )
+
+  it.live(
+    `agree with the ledger while lists of quotas change, ${histories} of them`,
+    () =>
+      Effect.gen(function* () {
+        const context = yield* Effect.promise(() => runtime.context())
+        yield* Effect.gen(function* () {
+          const store = yield* QuotaStore.QuotaStore
+          let now = start
+          for (let index = 0; index < histories; index++) {
+            now = yield* agreeUnderChangedPlans(store, (now) => setClock("changes", now), seed + index, now)
+          }
+        }).pipe(
+          Effect.provide(storeLayer({ prefix: "changes", clock: "key", timeout: "10 seconds" })),
+          Effect.provide(context)
+        )
       }),
     60_000
   )

@@ -17,6 +17,12 @@ local function holdLife(h) return max(0, h[EXPIRES_AT] - now) + h[KEEP] + slack 
 
 local function member(h) return struct.pack(MEMBER_FORMAT, h[CHARGE], h[BOOKED_NOW], h[BOOKED_AT], h[USAGE]) .. holdKey end
 
+-- What a list of open holds says of one: how it ends, whether it was booked at once, when, its usage, its key.
+local function readMember(text)
+  local charge, booked, at, u, next = struct.unpack(MEMBER_FORMAT, text)
+  return charge, booked, at, readUsage(u), string.sub(text, next)
+end
+
 -- The open holds outlive the account's record, else what they hold would be held for ever. Both are kept for twice as
 -- long as they must be, so that this is seldom to be said again.
 local function keep(i, a, life, isNew)
@@ -25,6 +31,12 @@ local function keep(i, a, life, isNew)
   if a[KEPT_UNTIL] < needed then a[KEPT_UNTIL], isLonger = 2 * needed - now, true end
   if isNew or (isLonger and a[OPEN_HOLDS] > 0) then call('PEXPIRE', KEYS[2 + 2 * i], a[KEPT_UNTIL] - now + slack) end
   return isLonger
+end
+
+-- Counts an open hold of an account in, or out again.
+local function countOpen(a, charge, booked, by)
+  a[OPEN_HOLDS] = max(0, a[OPEN_HOLDS] + by)
+  if booked == 0 then a[RELEASES + charge] = max(0, a[RELEASES + charge] + by) end
 end
 
 local function answer(code, a, b, c) return { code, now, epoch or '', last, a, b, c } end

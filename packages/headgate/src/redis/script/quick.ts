@@ -127,15 +127,15 @@ local function quick()
   for i = 1, count do
     local a, key = accounts[i], KEYS[1 + 2 * i]
     if queued == 1 then
+      local by = reserving and 1 or -1
       if reserving then
         if a[OPEN_HOLDS] == 0 and a[LIFE] >= 0 then call('PEXPIRE', KEYS[2 + 2 * i], a[KEPT_UNTIL] - now + slack) end
-        a[OPEN_HOLDS] = a[OPEN_HOLDS] + 1
         a[LAST_EXPIRY], a[DUE] = max(a[LAST_EXPIRY], expiresAt), math.min(a[DUE], expiresAt)
-      else
-        a[OPEN_HOLDS] = max(0, a[OPEN_HOLDS] - 1)
       end
+      a[OPEN_HOLDS] = max(0, a[OPEN_HOLDS] + by)
+      if not booking then a[RELEASES + charge] = max(0, a[RELEASES + charge] + by) end
     end
-    -- Only what changes: from the head's last four on, to the groups' first part or to the end where there are buckets.
+    -- Only what changes: from the head's last six on, to the groups' first part or to the end where there are buckets.
     local from, groups = 8 * KEPT_UNTIL - 14, a[GROUPS]
     local to = a[SIZE] == HEAD + 6 * groups - 1 and HEAD + 2 * groups or a[SIZE] + 1
     local packed = struct.pack('<' .. string.rep('d', to - KEPT_UNTIL + 1), unpack(a, KEPT_UNTIL, to))

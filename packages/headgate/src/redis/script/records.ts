@@ -45,17 +45,23 @@ local now = max(clock, last)
 local slack = 60000 + now - clock
 
 -- An account's record: numbers, of which the first says how many; then its cells and what is seldom needed, which only
--- the ledger reads; then what was given back since it was saved. The numbers are a head, of which only the last four
+-- the ledger reads; then what was given back since it was saved. The numbers are a head, of which only the last six
 -- change from call to call; per unit (a group of cells that count the same) what is held, and what was used since it was
 -- saved; per group its unit, from where to where nobody is to be told, and what it may reach; and the buckets.
-local SIZE, DIGEST, RESETS_OF_PLANS, PLAN_RESETS, UNTIL, CURRENT_FROM, CURRENT_UNTIL, BACK_FROM, RESETS, RESET_AT, LIFE,
-  COLD_UNTIL, GROUPS, KEPT_UNTIL, LAST_EXPIRY, DUE, OPEN_HOLDS, HEAD = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 17
+-- The digest is that of the plan which saved it, the shape that of what this plan counts. Of the open holds those are
+-- counted apart that are charged or released when they expire: the others were booked at once.
+local SIZE, DIGEST, SHAPE, CELLS, RESETS_OF_PLANS, PLAN_RESETS, UNTIL, CURRENT_FROM, CURRENT_UNTIL, BACK_FROM, RESETS,
+  RESET_AT, LIFE, COLD_UNTIL, GROUPS, KEPT_UNTIL, LAST_EXPIRY, DUE, OPEN_HOLDS, RELEASES, CHARGES, HEAD =
+  1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 21
 local GROUP_UNIT, GROUP_LOW, GROUP_HIGH, GROUP_ROOM = 1, 2, 3, 4
 local BUCKET_GROUP, BUCKET_LEVEL, BUCKET_SINCE, BUCKET_CAPACITY, BUCKET_LIMIT, BUCKET_PERIOD, BUCKET_LOW, BUCKET_HIGH,
   BUCKET_SIZE = 1, 2, 3, 4, 5, 6, 7, 8, 8
 
 -- Later than any time, and more than any amount.
 local NEVER = 9000000000000000
+
+-- So many holds that are due are let go of in one call.
+local SWEPT_AT_ONCE = 250
 
 -- A hold's record. What it is may be read at its numbers, what it holds and how it ended in texts. Its first four are
 -- also its name in the lists of open holds, which say what an account must do when it expires.

@@ -105,7 +105,7 @@ verbs[EXTEND] = function()
   if not renewal then h[EXTENSIONS], h[LAST_EXTENSION] = step + 1, usageText end
   saveStore()
   for _, a in ipairs(accounts) do
-    a.state[OPEN_HOLDS] = a.state[OPEN_HOLDS] - 1
+    countOpen(a.state, h[CHARGE], h[BOOKED_NOW], -1)
     open(a, h)
     if member(h) ~= old then call('ZREM', a.openKey, old) end
   end
@@ -155,7 +155,7 @@ local function overruns(h, actual)
   local seen, reserved = {}, readUsage(h[USAGE])
   for _, a in ipairs(accounts) do
     for i, q in ipairs(a.quotas) do
-      if a.plan[2] == 1 and q[1] ~= 0 and not seen[q[1]] and amountOf(q, actual) > amountOf(q, reserved) then
+      if not q.isOther and a.plan[2] == 1 and q[1] ~= 0 and not seen[q[1]] and amountOf(q, actual) > amountOf(q, reserved) then
         seen[q[1]] = true
         tell(OVERRUN, a, i, amountOf(q, reserved), amountOf(q, actual), 0)
       end
@@ -168,7 +168,7 @@ local function finish(h, ended)
   h[ENDED], h[ALERTS] = ended, told()
   saveStore()
   for _, a in ipairs(accounts) do
-    if a.closed then a.state[OPEN_HOLDS] = max(0, a.state[OPEN_HOLDS] - 1) end
+    if a.closed then countOpen(a.state, h[CHARGE], h[BOOKED_NOW], -1) end
   end
   save()
   saveHold(h)
@@ -244,7 +244,7 @@ verbs[STATUS_OF] = function()
   local reply = answer(STATUS, 0)
   for _, a in ipairs(accounts) do
     if a.state[UNTIL] > now then reply[5] = max(reply[5], a.state[UNTIL]) end
-    for i, q in ipairs(a.quotas) do
+    for i, q in ipairs(a.plan[4]) do
       local c, n = a.cells[i], #reply
       advance(q, c, now)
       local empty = emptyAt(q, c)

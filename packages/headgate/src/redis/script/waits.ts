@@ -1,7 +1,7 @@
 /** Whether it fits, and if not, when it will and what is answered. */
 export const waits = `
 local function fits(a, u, extending)
-  for i, q in ipairs(a.quotas) do
+  for i, q in ipairs(a.plan[4]) do
     advance(q, a.cells[i], now)
     if not fitsIn(q, a.cells[i], (q[1] == 0 and extending) and 0 or amountOf(q, u)) then return false end
   end
@@ -24,6 +24,8 @@ end
 
 -- From the k-th open hold on the next one that counts here: all for concurrency, else those that hold and end this way.
 local function nextPending(a, q, k, charge, extending)
+  local state = a.state
+  if q[1] ~= 0 and (charge and state[RELEASES + charge] or state[RELEASES] + state[CHARGES]) == 0 then return k, nil end
   while true do
     k = k + 1
     local p = pendingAt(a, k)
@@ -99,9 +101,9 @@ local TOO_LARGE, EXCEEDED, IS_THROTTLED = 1, 2, 3
 local function refuse(u, extending)
   local untilTime = 0
   for _, a in ipairs(accounts) do
-    for i, q in ipairs(a.quotas) do advance(q, a.cells[i], now) end
+    for i, q in ipairs(a.plan[4]) do advance(q, a.cells[i], now) end
     if a.state[UNTIL] > now and not extending then untilTime = max(untilTime, a.state[UNTIL]) end
-    for i, q in ipairs(a.quotas) do
+    for i, q in ipairs(a.plan[4]) do
       local amount = (q[1] == 0 and extending) and 0 or amountOf(q, u)
       if amount > q[3] or q[3] == 0 then
         limitHit(a, q, i, a.cells[i], amount)
@@ -111,7 +113,7 @@ local function refuse(u, extending)
   end
   local reason, at, longest, place = untilTime > 0 and IS_THROTTLED or EXCEEDED, -1, nil, 1
   for _, a in ipairs(accounts) do
-    for i, q in ipairs(a.quotas) do
+    for i, q in ipairs(a.plan[4]) do
       local c, amount = a.cells[i], (q[1] == 0 and extending) and 0 or amountOf(q, u)
       if not fitsIn(q, c, amount) then
         local free = (q[4] == BUCKET and bucketFitsAt or slotsFitAt)(a, q, c, amount, extending)

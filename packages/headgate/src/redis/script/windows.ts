@@ -2,7 +2,8 @@
 export const windows = `
 local ceil, min, fmod, never = math.ceil, math.min, math.fmod, math.huge
 
--- Windows. A quota is { unit, free, capacity, kind, length | calendar | limit, live | period, alertAt }.
+-- Windows. A quota is { unit, free, capacity, kind, length | calendar | limit, live | period, alertAt, its counter's name }.
+-- It is another's if only other plans look at its counter.
 local EVEN, CALENDAR, LIFETIME, BUCKET = 1, 2, 3, 4
 
 local function amountOf(q, u) return amountIn(u, q.unit) end
@@ -14,6 +15,8 @@ local function slotAt(q, at)
   if q[4] == LIFETIME then return 0 end
   local starts = q.starts
   for i = 1, #starts - 1 do if at < starts[i + 1] then return starts[i] end end
+  -- Nobody here knows when another's period ends.
+  if q.isOther then return starts[#starts] end
   error({ need = at })
 end
 
@@ -22,6 +25,7 @@ local function endOf(q, slot)
   if q[4] == LIFETIME then return never end
   local starts = q.starts
   for i = 1, #starts - 1 do if slot <= starts[i] then return starts[i + 1] end end
+  if q.isOther then return never end
   error({ need = slot })
 end
 
@@ -127,7 +131,7 @@ local function fitsIn(q, c, amount)
 end
 
 -- Alerts, flat: kind, account, quota and three numbers, of which the client makes its words.
-local THRESHOLD, LIMIT, THROTTLED, OVERRUN = 1, 2, 3, 4
+local THRESHOLD, HIT, THROTTLED, OVERRUN = 1, 2, 3, 4
 local alerts = {}
 
 local function tell(kind, a, i, x, y, z)
@@ -166,7 +170,7 @@ end
 local function limitHit(a, q, i, c, amount)
   if a.plan[2] ~= 1 then return end
   rearm(q, c, now)
-  if fire(q, c, #q[7] + 1) then tell(LIMIT, a, i, c[USED], c[HELD], amount) end
+  if fire(q, c, #q[7] + 1) then tell(HIT, a, i, c[USED], c[HELD], amount) end
 end
 
 -- Counts an amount as used; where nobody is there to be told, the alerts wait for the next use.
@@ -174,9 +178,9 @@ local function use(a, q, i, amount, at, silent)
   if amount == 0 or past(q, at) then return end
   local c = a.cells[i]
   advance(q, c, at)
-  rearm(q, c, at)
+  if not q.isOther then rearm(q, c, at) end
   book(q, c, amount, at)
-  if silent then return end
+  if silent or q.isOther then return end
   for place = 1, #q[7] do
     if q[3] == 0 or c[USED] < q[7][place] * q[3] then return end
     if fire(q, c, place) then tell(THRESHOLD, a, i, place, c[USED], 0) end

@@ -1,0 +1,98 @@
+// One account under changing lists of quotas, as while a new version of an application is rolled out: what is counted is
+// what the pure ledger counts under all of them at once.
+import { assert } from "@effect/vitest"
+import { Effect } from "effect"
+import { type Quota, type QuotaStore, Window } from "headgate"
+import { Ledger } from "../../src/internal/ledger.ts"
+import { account, Choices, command, usage } from "./support.ts"
+
+/** Nothing is refused and nothing empties: only then do both count the same at every step. */
+const limit = 1_000_000_000
+
+const pool: ReadonlyArray<Quota.Input> = [
+  { unit: "tokens", limit, window: Window.sliding("1 hour"), name: "hour" },
+  { unit: "tokens", limit, window: Window.calendar("day"), name: "day" },
+  { unit: "cost", limit, window: Window.calendar("month", { timeZone: "Europe/Berlin" }), name: "month" },
+  { unit: "cost", limit, window: Window.lifetime, name: "ever" },
+  { unit: "requests", limit: 1000, window: Window.bucket({ refill: "1 day", burst: limit }), name: "bucket" },
+  { unit: "inputTokens", limit, window: Window.fixed("1 hour"), cachedInput: "free", name: "input" },
+  { unit: "concurrency", limit, name: "concurrency" }
+]
+
+type Answer = QuotaStore.Hold | QuotaStore.Refused | QuotaStore.Conflict | QuotaStore.Booked
+
+/** One history. It gives the time at which it ends: the store's does not run backwards for the next one. */
+export const agreeUnderChangedPlans = (
+  store: QuotaStore.Service,
+  setClock: (now: number) => Effect.Effect<unknown>,
+  seed: number,
+  start: number
+) =>
+  Effect.gen(function* () {
+    const choices = new Choices(seed)
+    const id = `changed ${seed}`
+    const some = (): QuotaStore.Account => {
+      const quotas = pool.filter(() => choices.chance(0.5))
+      return account(quotas.length === 0 ? [choices.of(pool)] : choices.chance(0.5) ? quotas : quotas.toReversed(), {
+        id
+      })
+    }
+    const all = account(pool, { id })
+    const accounts = [some(), some(), some()]
+    const ledger = new Ledger(12)
+    let now = start
+    const amounts = (least: number) =>
+      usage({
+        tokens: choices.between(least, 50),
+        cost: choices.between(least, 50),
+        inputTokens: choices.between(least + 10, 50),
+        cachedInputTokens: choices.between(0, 10)
+      })
+    const holds: Array<readonly [hold: QuotaStore.Hold, pure: QuotaStore.Hold]> = []
+    const agree = (answer: Answer, expected: Answer, where: string) => {
+      assert.strictEqual(answer._tag, expected._tag, where)
+      if (answer._tag === "Hold" && expected._tag === "Hold") holds.push([answer, expected])
+    }
+    yield* setClock(now)
+    // One that stays open, so that what is under way never becomes nothing either.
+    const open = { ttl: 1e9 }
+    yield* store.reserve(command([all], usage({}), open))
+    ledger.reserve(command([all], usage({}), open), now)
+    const first = { ...amounts(20), requests: 1000 }
+    agree(yield* store.record([all], first, undefined), ledger.record([all], first, undefined, now), "the first")
+    for (let step = 0; step < 25; step++) {
+      now += choices.between(0, 3_000)
+      yield* setClock(now)
+      const one = choices.of(accounts)
+      const where = `HEADGATE_SEED=${seed} step ${step} under ${one.plan.quotas.map(({ name }) => name).join()}`
+      const amount = amounts(0)
+      const [hold, pure] = holds.splice(choices.between(0, 9), 1)[0] ?? []
+      const book = choices.chance(0.3) ? "now" : "onSettle"
+      const onExpiry = choices.chance(0.5) ? "charge" : "release"
+      if (hold === undefined || pure === undefined) {
+        const asked = { ttl: choices.between(1, 20_000), book, onExpiry } as const
+        agree(
+          yield* store.reserve(command([one], amount, asked)),
+          ledger.reserve(command([all], amount, asked), now),
+          where
+        )
+      } else if (choices.chance(0.3)) {
+        // A hold belongs to the plan that made it, which need not be the one that touched the account last.
+        agree(yield* store.release(hold), ledger.release(pure, now), where)
+      } else {
+        agree(yield* store.settle(hold, amount), ledger.settle(pure, amount, now), where)
+      }
+      const expected = new Map(ledger.status([all], now).quotas.map((quota) => [quota.name, quota]))
+      for (const account of choices.chance(0.5) ? accounts : []) {
+        for (const { held, name, resetAfter, used } of (yield* store.status([account])).quotas) {
+          const wanted = expected.get(name)!
+          assert.deepStrictEqual(
+            { name, used, held, resetAfter },
+            { name, used: wanted.used, held: wanted.held, resetAfter: wanted.resetAfter },
+            where
+          )
+        }
+      }
+    }
+    return now
+  })
