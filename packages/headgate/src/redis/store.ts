@@ -72,11 +72,14 @@ class RedisHold implements Hold {
   }
 }
 
-/** The keys of a call: the store's, the hold's, and two per account. */
+/** The keys of a call: the store's, the hold's, the accounts', and those of what is open on them. */
 type Keys = ReadonlyArray<string>
 
 /** How long a hold that has ended is known at least, so that a verb that is sent again finds it. */
 const shortMemory = 60_000
+
+/** As the script has it: milliseconds for which a hold is kept beyond its time, for clocks that are not quite together. */
+const slack = 60_000
 
 const foreign: Conflict = { _tag: "Conflict", bound: "made by this store", state: "a hold of another" }
 
@@ -138,12 +141,13 @@ export const makeStore = (
     const nameOf = ({ plan, value }: Account): string => `${prepare(plan).name}:${keyText(value)}`
 
     const keysOf = (holdKey: string, accounts: ReadonlyArray<Account>): Keys => {
-      const keys: Array<string> = [storeKey, holdKey]
-      for (const account of accounts) {
-        const name = nameOf(account)
-        keys.push(`${tag}account:${name}`, `${tag}open:${name}`)
-      }
-      return keys
+      const names = accounts.map(nameOf)
+      return [
+        storeKey,
+        holdKey,
+        ...names.map((name) => `${tag}account:${name}`),
+        ...names.map((name) => `${tag}open:${name}`)
+      ]
     }
 
     const deadlines = yield* makeDeadlines
@@ -211,7 +215,7 @@ export const makeStore = (
               String(keys.length),
               ...keys,
               replies.usageText(usage),
-              `${verb}${isAgain} ${first} ${second}`
+              `${verb}${isAgain} ${first} ${second} ${Math.min(first + second + slack, Number.MAX_SAFE_INTEGER)}`
             ]
             for (const { plan } of accounts) args.push(prepare(plan).digest)
             if (content !== "" || until >= 0) args.push(content)

@@ -59,9 +59,9 @@ local function catchUp(a, known)
 end
 
 local function load(index)
-  local plan, key, openKey = plans[index], KEYS[1 + 2 * index], KEYS[2 + 2 * index]
+  local plan, key, openKey = plans[index], KEYS[2 + index], KEYS[2 + count + index]
   local a = { index = index, plan = plan, quotas = plan[4], key = key, openKey = openKey, pending = {} }
-  local known, state, cells = call('GET', key), nil, {}
+  local known, state, cells = reads[2 + index] or call('GET', key), nil, {}
   local times, resetAt = string.match(plan.reset, '^(%d+) (%d+)$')
   times, resetAt = tonumber(times or 0), tonumber(resetAt)
   a.known, a.cells, a.waitedUntil = known, cells, 0

@@ -1,15 +1,18 @@
 /** Holds and answers, as the ledger reads and writes them. */
 export const holds = `
+-- The only key that is not named by the caller, beside it in the same slot: what plans are, and when they were reset.
+local plansKey = string.gsub(storeKey, 'store$', 'plans')
+
 local function saveTime()
   if now == last and epoch then return end
-  if epoch then return call('HSET', storeKey, 'last', now) end
+  if epoch then return call('SETRANGE', storeKey, 0, string.format('%016.0f', now)) end
   local time = call('TIME')
   epoch = time[1] .. time[2]
-  call('HSET', storeKey, 'last', now, 'epoch', epoch)
+  call('SET', storeKey, string.format('%016.0f %.0f %s', now, resetsOfPlans, epoch))
 end
 
 local function readHold()
-  local known = call('GET', holdKey)
+  local known = reads[2] or call('GET', holdKey)
   return known and { struct.unpack(HOLD_FORMAT, known) } or nil
 end
 
@@ -29,7 +32,7 @@ local function keep(i, a, life, isNew)
   if a[LIFE] < 0 then return false end
   local needed, isLonger = now + life + max(0, a[LAST_EXPIRY] - now) + slack, false
   if a[KEPT_UNTIL] < needed then a[KEPT_UNTIL], isLonger = 2 * needed - now, true end
-  if isNew or (isLonger and a[OPEN_HOLDS] > 0) then call('PEXPIRE', KEYS[2 + 2 * i], a[KEPT_UNTIL] - now + slack) end
+  if isNew or (isLonger and a[OPEN_HOLDS] > 0) then call('PEXPIRE', KEYS[2 + count + i], a[KEPT_UNTIL] - now + slack) end
   return isLonger
 end
 

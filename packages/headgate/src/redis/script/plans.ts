@@ -5,12 +5,12 @@ export const plans = `
 local plans, given = {}, ARGV[4 + count] ~= nil
 
 local function loadPlans()
-  local fields = { 'HMGET', storeKey }
+  local fields = { 'HMGET', plansKey }
   if not given and count > 0 then
     for i = 1, count do fields[2 + i] = 'plan:' .. ARGV[2 + i] end
     fields = call(unpack(fields))
   end
-  local resetFields = { 'HMGET', storeKey }
+  local resetFields = { 'HMGET', plansKey }
   for i = 1, count do
     local text = given and ARGV[3 + count + i] or fields[i]
     if not text then error({ need = now }) end
@@ -31,8 +31,8 @@ end
 -- What a plan was years ago need not be known; so many limits nobody has at once. An account that is touched under another
 -- list of quotas for the first time after that begins anew.
 local function forgetPlans()
-  for _, field in ipairs(call('HKEYS', storeKey)) do
-    if string.sub(field, 1, 5) == 'plan:' then call('HDEL', storeKey, field) end
+  for _, field in ipairs(call('HKEYS', plansKey)) do
+    if string.sub(field, 1, 5) == 'plan:' then call('HDEL', plansKey, field) end
   end
 end
 
@@ -63,7 +63,7 @@ local function savedWith(a, others)
     if #others == 0 then return plan[4] end
     for i, q in ipairs(plan[4]) do quotas[i] = q end
   else
-    local text = call('HGET', storeKey, 'plan:' .. string.format('%.0f', state[DIGEST]))
+    local text = call('HGET', plansKey, 'plan:' .. string.format('%.0f', state[DIGEST]))
     if not text then return quotas end
     local before = cjson.decode(text)
     for i, q in ipairs(before[4]) do quotas[i] = asOther(q, q[4] == CALENDAR and before[7][q[5]] or nil) end
@@ -123,7 +123,7 @@ local function saveStore()
   saveTime()
   if not given then return end
   given = false
-  if call('HLEN', storeKey) > 10000 then forgetPlans() end
-  for i = 1, count do call('HSET', storeKey, 'plan:' .. ARGV[2 + i], ARGV[3 + count + i]) end
+  if call('HLEN', plansKey) > 10000 then forgetPlans() end
+  for i = 1, count do call('HSET', plansKey, 'plan:' .. ARGV[2 + i], ARGV[3 + count + i]) end
 end
 `

@@ -13,7 +13,7 @@ local function quick()
     charge, booked, bookedAt, held = onExpiry == CHARGE_IT and 1 or 0, bookWhen == BOOK_NOW and 1 or 0, now, usageText
     queued, expiresAt = 1 - booked, now + ttl
   else
-    hold = call('GET', holdKey)
+    hold = reads[2]
     if not hold then return nil end
     local kind, forced, ended, lastExtension, alerts
     charge, booked, bookedAt, held, kind, forced, ended, queued, expiresAt, ttl, kept, extensions, lastExtension, content,
@@ -24,7 +24,7 @@ local function quick()
   local booking, using = booked == 1, verb == SETTLE
   local accounts, resets, backs, isBack = {}, nil, nil, false
   for i = 1, count do
-    local record = call('GET', KEYS[1 + 2 * i])
+    local record = reads[2 + i]
     if not record then return nil end
     local size = struct.unpack('<H', record)
     local a, added, back = { struct.unpack('<H' .. string.rep('d', size), record) }, nil, nil
@@ -100,50 +100,51 @@ local function quick()
     if a[LIFE] >= 0 and a[KEPT_UNTIL] < expiry + a[LIFE] + slack then return nil end
   end
   -- From here on it writes: first what can be refused, or may be there already, and where the type of a key can refuse.
-  if now ~= last then call('HSET', storeKey, 'last', now) end
+  if now ~= last then call('SETRANGE', storeKey, 0, string.format('%016.0f', now)) end
   if asking then return { HOLD, now, epoch, last, 0, '' } end
-  local open = struct.pack(MEMBER_FORMAT, charge, booked, bookedAt, held)
+  local nameEnd = 11 + #held
   if reserving then
-    local rest = struct.pack(REST_FORMAT, IS_HOLD, 0, OPEN, queued, expiresAt, ttl, kept, 0, '', content, resets or '', '', '')
-    if not call('SET', holdKey, open .. rest, 'PX', ttl + kept + slack, 'NX') then return nil end
+    hold = struct.pack(HOLD_FORMAT, charge, booked, bookedAt, held, IS_HOLD, 0, OPEN, queued, expiresAt, ttl, kept, 0, '',
+      content, resets or '', '', '')
+    if not call('SET', holdKey, hold, 'PX', now == clock and life or ttl + kept + slack, 'NX') then return nil end
   else
-    call('SET', holdKey, string.sub(hold, 1, #open + 2) .. string.char(using and SETTLED or RELEASED) ..
-      string.sub(hold, #open + 4, -2) .. (using and usageText or '') .. '\\0', 'KEEPTTL')
+    call('SET', holdKey, string.sub(hold, 1, nameEnd + 2) .. string.char(using and SETTLED or RELEASED) ..
+      string.sub(hold, nameEnd + 4, -2) .. (using and usageText or '') .. '\\0', 'KEEPTTL')
   end
   if queued == 1 then
-    local name = open .. holdKey
+    local name = string.sub(hold, 1, nameEnd) .. holdKey
     for i = 1, count do
-      local key, failed = KEYS[2 + 2 * i], nil
+      local key, failed = KEYS[2 + count + i], nil
       if reserving then failed = redis.pcall('ZADD', key, expiresAt, name) else failed = redis.pcall('ZREM', key, name) end
       if type(failed) == 'table' and failed.err then
         if reserving then call('DEL', holdKey) else call('SET', holdKey, hold, 'KEEPTTL') end
         for j = 1, i - 1 do
-          if reserving then call('ZREM', KEYS[2 + 2 * j], name) else call('ZADD', KEYS[2 + 2 * j], expiresAt, name) end
+          if reserving then call('ZREM', KEYS[2 + count + j], name) else call('ZADD', KEYS[2 + count + j], expiresAt, name) end
         end
         return failed
       end
     end
   end
   for i = 1, count do
-    local a, key = accounts[i], KEYS[1 + 2 * i]
+    local a, key = accounts[i], KEYS[2 + i]
     if queued == 1 then
       local by = reserving and 1 or -1
       if reserving then
-        if a[OPEN_HOLDS] == 0 and a[LIFE] >= 0 then call('PEXPIRE', KEYS[2 + 2 * i], a[KEPT_UNTIL] - now + slack) end
+        if a[OPEN_HOLDS] == 0 and a[LIFE] >= 0 then call('PEXPIRE', KEYS[2 + count + i], a[KEPT_UNTIL] - now + slack) end
         a[LAST_EXPIRY], a[DUE] = max(a[LAST_EXPIRY], expiresAt), math.min(a[DUE], expiresAt)
       end
       a[OPEN_HOLDS] = max(0, a[OPEN_HOLDS] + by)
       if not booking then a[RELEASES + charge] = max(0, a[RELEASES + charge] + by) end
     end
     -- Only what changes: from the head's last six on, to the groups' first part or to the end where there are buckets.
-    local from, groups = 8 * KEPT_UNTIL - 14, a[GROUPS]
+    local groups = a[GROUPS]
     local to = a[SIZE] == HEAD + 6 * groups - 1 and HEAD + 2 * groups or a[SIZE] + 1
     local packed = struct.pack('<' .. string.rep('d', to - KEPT_UNTIL + 1), unpack(a, KEPT_UNTIL, to))
     if backs and backs[i] then
       local record = backs[i][1]
-      call('SET', key, string.sub(record, 1, from) .. packed .. string.sub(record, from + #packed + 1) .. backs[i][2], 'KEEPTTL')
+      call('SET', key, string.sub(record, 1, CHANGES_FROM) .. packed .. string.sub(record, CHANGES_FROM + #packed + 1) .. backs[i][2], 'KEEPTTL')
     else
-      call('SETRANGE', key, from, packed)
+      call('SETRANGE', key, CHANGES_FROM, packed)
     end
   end
   if extensions and extensions > 0 then return { BOOKED, now, epoch, last, 0, held, '' } end

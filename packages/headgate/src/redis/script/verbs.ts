@@ -272,9 +272,9 @@ verbs[RESET_PLANS] = function()
   saveStore()
   for _, plan in ipairs(plans) do
     local times = tonumber(string.match(plan.reset, '^%d+') or 0)
-    call('HSET', storeKey, 'reset:' .. plan[5], string.format('%.0f %.0f', times + 1, now))
+    call('HSET', plansKey, 'reset:' .. plan[5], string.format('%.0f %.0f', times + 1, now))
   end
-  call('HSET', storeKey, 'resets', resetsOfPlans + 1)
+  call('SET', storeKey, string.format('%016.0f %.0f %s', now, resetsOfPlans + 1, epoch))
   return answer(STATUS, 0)
 end
 
