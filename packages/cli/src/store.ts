@@ -2,7 +2,6 @@
 import { InvalidStore, Store, StoreUnreachable } from "@headgate/node"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
-import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Redacted from "effect/Redacted"
@@ -49,27 +48,18 @@ export const nameOf = (url: Redacted.Redacted): Effect.Effect<string, UsageError
 
 const ofAnotherProcess = new Set(["memory", "sqlite::memory:"])
 
-/** The store that others use. Memory is none, and a file that nobody has made is a slip of the pen. */
+/** The store that others use. Memory is none, and one that nobody has made is a slip of the pen: it is not made here. */
 export const open = (
   url: Redacted.Redacted,
   prefix: string
-): Layer.Layer<
-  QuotaStore.QuotaStore | Alerts.Alerts,
-  UsageError | Unusable | InvalidStore | StoreUnreachable,
-  FileSystem.FileSystem
-> =>
+): Layer.Layer<QuotaStore.QuotaStore | Alerts.Alerts, UsageError | InvalidStore | StoreUnreachable> =>
   Layer.unwrap(
     Effect.gen(function* () {
       const name = yield* nameOf(url)
       if (ofAnotherProcess.has(name)) {
         return yield* new UsageError({ message: `--store must be shared: ${name} is in another process` })
       }
-      const file = name.startsWith("sqlite:") ? name.slice("sqlite:".length) : undefined
-      const fileSystem = yield* FileSystem.FileSystem
-      if (file !== undefined && !(yield* Effect.orDie(fileSystem.exists(file)))) {
-        return yield* new Unusable({ message: `the store ${name} cannot be opened: there is no such file` })
-      }
-      return Store.fromUrl(url, { prefix })
+      return Store.fromUrl(url, { prefix, onMissing: "fail" })
     })
   ).pipe(Layer.provideMerge(Alerts.layer))
 

@@ -170,7 +170,11 @@ export class Budget extends Context.Service<
       subject?: Subject,
       options?: ReserveOptions
     ) => Effect.Effect<Reservation, ReserveError>
-    /** Holds more on an open reservation and starts its time to live anew. A refusal leaves it as it was. */
+    /**
+     * Holds more on an open reservation and starts its time to live anew. A refusal leaves it as it was. After a
+     * `StoreError` or an interruption the same again is the same extension, held once whatever became of the first; more
+     * or less than that is another one, and the first, if it was applied, stays held beside it until the reservation ends.
+     */
     readonly extend: (reservation: Reservation, more: Usage.Input) => Effect.Effect<void, ReserveError>
     /** Replaces what was held by what was used. Doing it again with the same usage changes nothing. */
     readonly settle: (
@@ -394,51 +398,60 @@ export const make = (
           )
 
     const extend = (reservation: Reservation, more: Usage.Input): Effect.Effect<void, ReserveError> =>
-      Effect.withFiber((fiber) => {
-        if (!(reservation instanceof Held)) return Exit.fail(foreign)
-        const usage = checkUsage(more, 0)
-        if (usage instanceof Errors.InvalidUsage) return Exit.fail(usage)
-        const { draws, estimate, hold, subject } = reservation
-        const total = checkUsage(Usage.sum(reservation.total, usage), 0)
-        if (total instanceof Errors.InvalidUsage) return Exit.fail(total)
-        // What is held for further requests has their share of what a request may ask for.
-        const large = tooLarge(total, subject, 1 + total.requests - estimate.requests)
-        if (large !== undefined && !shadow) return refuse(fiber, large, [], () => Exit.void)
-        const command = { usage, ttl, onExpiry: "charge", book: "onSettle", mode: "enforce", id: undefined } as const
-        const drawn = draws.length === 0 ? noDraws : Allowance.draw(draws[0]!.allowance, command, now(fiber))
-        if ("_tag" in drawn) return refuseAllowance(fiber, drawn)
-        const extended =
-          hold === undefined
-            ? Effect.void
-            : Effect.flatMap(
-                store.extend(hold, usage, reservation.steps++),
-                (answer): Effect.Effect<void, ReserveError> => {
-                  if (answer._tag === "Conflict") return Exit.fail(conflictOf(answer))
-                  if (answer._tag === "Booked") return Exit.void
-                  return refuse(fiber, budgetRefusal(answer), answer.alerts, () => Exit.void)
-                }
-              )
-        const allowed =
-          onStoreError === "fail"
-            ? extended
-            : Effect.catchTag(extended, "StoreError", (error) => degraded(error, subject))
-        return allowed.pipe(
-          Effect.tap(() =>
-            Effect.sync(() => {
-              reservation.total = total
-              Allowance.renew(reservation.allDraws, now(fiber))
-              reservation.extraDraws = [...reservation.extraDraws, ...drawn]
-            })
-          ),
-          Effect.onError(() => Effect.sync(() => Allowance.cancel(drawn, now(fiber))))
-        )
-      })
+      reservation instanceof Held
+        ? reservation.inTurn(Effect.withFiber((fiber) => extendHeld(fiber, reservation, more)))
+        : Exit.fail(foreign)
+
+    const extendHeld = (
+      fiber: Fiber.Fiber<unknown, unknown>,
+      reservation: Held,
+      more: Usage.Input
+    ): Effect.Effect<void, ReserveError> => {
+      const usage = checkUsage(more, 0)
+      if (usage instanceof Errors.InvalidUsage) return Exit.fail(usage)
+      const { draws, estimate, hold, subject } = reservation
+      const total = checkUsage(Usage.sum(reservation.total, usage), 0)
+      if (total instanceof Errors.InvalidUsage) return Exit.fail(total)
+      // What is held for further requests has their share of what a request may ask for.
+      const large = tooLarge(total, subject, 1 + total.requests - estimate.requests)
+      if (large !== undefined && !shadow) return refuse(fiber, large, [], () => Exit.void)
+      const command = { usage, ttl, onExpiry: "charge", book: "onSettle", mode: "enforce", id: undefined } as const
+      const drawn = draws.length === 0 ? noDraws : Allowance.draw(draws[0]!.allowance, command, now(fiber))
+      if ("_tag" in drawn) return refuseAllowance(fiber, drawn)
+      const extended =
+        hold === undefined
+          ? Effect.void
+          : Effect.flatMap(
+              store.extend(hold, usage, reservation.sent(usage)),
+              (answer): Effect.Effect<void, ReserveError> => {
+                if (answer._tag === "Booked") return Exit.void
+                reservation.answered()
+                if (answer._tag === "Conflict") return Exit.fail(conflictOf(answer))
+                return refuse(fiber, budgetRefusal(answer), answer.alerts, () => Exit.void)
+              }
+            )
+      const allowed =
+        onStoreError === "fail"
+          ? extended
+          : Effect.catchTag(extended, "StoreError", (error) => degraded(error, subject))
+      return allowed.pipe(
+        Effect.tap(() =>
+          Effect.sync(() => {
+            reservation.answered()
+            reservation.total = total
+            Allowance.renew(reservation.allDraws, now(fiber))
+            reservation.extraDraws = [...reservation.extraDraws, ...drawn]
+          })
+        ),
+        Effect.onError(() => Effect.sync(() => Allowance.cancel(drawn, now(fiber))))
+      )
+    }
 
     const renew = (held: Held): Effect.Effect<unknown> =>
       Effect.withFiber((fiber) => {
         Allowance.renew(held.allDraws, now(fiber))
         // One that the store has lost cannot be renewed; one that it could not be asked about may be next time.
-        return held.hold === undefined ? Exit.void : Effect.exit(store.extend(held.hold, Usage.zero, held.steps))
+        return held.hold === undefined ? Exit.void : Effect.exit(store.extend(held.hold, Usage.zero, held.step))
       })
 
     const keeper = new Keeper(ttlDuration, renew)

@@ -23,12 +23,15 @@ import { parse, reasonOf, type Target } from "./internal/target.ts"
  *
  * - `prefix`: what the names of all its keys or tables begin with (default `"headgate"`). Stores of one prefix in one place
  *   are one store. In Redis 1 to 128 characters without braces; in a database 1 to 32 of `a-z`, `0-9` and `_`.
+ * - `onMissing`: what is done where a database has no tables of the prefix, or SQLite no file: they are made (default
+ *   `"make"`), or it is `StoreUnreachable` and all stays as it is (`"fail"`). Redis has nothing to make.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
   readonly prefix?: string | undefined
+  readonly onMissing?: "make" | "fail" | undefined
 }
 
 const patience = "10 seconds"
@@ -80,7 +83,7 @@ const found = (url: string | Redacted.Redacted): Result.Result<Target, InvalidSt
   parse(Redacted.isRedacted(url) ? Redacted.value(url) : url)
 
 /**
- * The store that a url names. Tables are made when it opens. It fails with `InvalidStore` if the url or the prefix is
+ * The store that a url names. Tables are made when it opens, unless `onMissing` says otherwise. It fails with `InvalidStore` if the url or the prefix is
  * wrong, and with `StoreUnreachable` if nobody answers there in 10 seconds.
  *
  * **Example** (One budget for all machines)
@@ -109,13 +112,11 @@ export const fromUrl = (
         case "memory":
           return QuotaStore.layerMemory
         case "redis":
-          return opened(target, () => import("./internal/redis.ts").then(({ open }) => open(target, options?.prefix)))
+          return opened(target, () => import("./internal/redis.ts").then(({ open }) => open(target, options)))
         case "postgres":
-          return opened(target, () =>
-            import("./internal/postgres.ts").then(({ open }) => open(target, options?.prefix))
-          )
+          return opened(target, () => import("./internal/postgres.ts").then(({ open }) => open(target, options)))
         case "sqlite":
-          return opened(target, () => import("./internal/sqlite.ts").then(({ open }) => open(target, options?.prefix)))
+          return opened(target, () => import("./internal/sqlite.ts").then(({ open }) => open(target, options)))
       }
     })
   )

@@ -1,4 +1,7 @@
 import type * as Duration from "effect/Duration"
+import type * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
+import * as Semaphore from "effect/Semaphore"
 import type { Subject } from "../Subject.ts"
 import type { Usage } from "../Usage.ts"
 import type { Draw } from "./allowance.ts"
@@ -30,8 +33,11 @@ export class Held implements Reservation, Kept<Held> {
   extraDraws: ReadonlyArray<Draw> = []
   /** The estimate and its extensions. */
   total: Usage
-  /** Extensions asked for so far. */
-  steps = 0
+  /** The step of the extension that is asked for, or else of the next one. */
+  step = 0
+  /** The extension of this step, where it was sent and nobody has heard what became of it. */
+  unanswered: Usage | undefined = undefined
+  private turns: Semaphore.Semaphore | undefined = undefined
   dueAt: number | undefined = undefined
   previous: Held | undefined = undefined
   next: Held | undefined = undefined
@@ -56,6 +62,25 @@ export class Held implements Reservation, Kept<Held> {
 
   get allDraws(): ReadonlyArray<Draw> {
     return this.extraDraws.length === 0 ? this.draws : [...this.draws, ...this.extraDraws]
+  }
+
+  /** One extension after another: a store takes a step that comes after a later one for a repetition. */
+  inTurn<A, E, R>(extension: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
+    return (this.turns ??= Semaphore.makeUnsafe(1)).withPermit(extension)
+  }
+
+  /** The step of an extension: that of the last one, if it is the same and was not answered. */
+  sent(more: Usage): number {
+    // Perhaps it is held, and stays so. It can never be asked for again: the store would take it for done.
+    if (this.unanswered !== undefined && !Equal.equals(this.unanswered, more)) this.answered()
+    this.unanswered = more
+    return this.step
+  }
+
+  /** Its caller knows what became of an extension: the next one is another. */
+  answered(): void {
+    if (this.unanswered !== undefined) this.step++
+    this.unanswered = undefined
   }
 
   toJSON(): Reservation {

@@ -17,15 +17,11 @@ export class Audit {
     this.entries = entries
   }
 
-  private sum(of: (entry: Entry) => boolean): number {
-    let sum = 0
-    for (const entry of this.entries.values()) if (of(entry)) sum += entry.tokens
-    return sum
-  }
-
   /** What must count as used once everything that is open has expired. */
   get used(): number {
-    return this.sum(({ charge, ended }) => ended === "settled" || ended === "recorded" || (ended === "open" && charge))
+    let sum = 0
+    for (const entry of this.entries.values()) if (isCharged(entry)) sum += entry.tokens
+    return sum
   }
 
   get open(): number {
@@ -41,6 +37,42 @@ export class Audit {
       }
     }
   }
+
+  /** What has ended although nobody was told so: its caller was killed before it heard of it. */
+  unheard(acknowledged: ReadonlyMap<string, number>): ReadonlyArray<string> {
+    return this.ids((entry, id) => entry.ended !== "open" && !acknowledged.has(id))
+  }
+
+  /** A counter is the sum over ids. Where it is not, each id that alone explains it is named. */
+  isSum(used: number): void {
+    const more = used - this.used
+    if (more === 0) return
+    const amount = Math.abs(more)
+    const ids = this.ids((entry) => isCharged(entry) && entry.tokens === amount)
+    assert.fail(
+      `the counter is ${used}, ${amount} ${more > 0 ? "above" : "below"} the sum over ids: ` +
+        (ids.length === 0
+          ? "more than one id is wrong"
+          : `${ids.join(" or ")} is counted ${more > 0 ? "twice" : "not at all"}`)
+    )
+  }
+
+  private ids(of: (entry: Entry, id: string) => boolean): ReadonlyArray<string> {
+    return [...this.entries].flatMap(([id, entry]) => (of(entry, id) ? [id] : []))
+  }
+}
+
+const isCharged = ({ charge, ended }: Entry): boolean =>
+  ended === "settled" || ended === "recorded" || (ended === "open" && charge)
+
+/** What was acknowledged of settlements, by their ids: each of them once. */
+export const eachOnce = (told: Iterable<readonly [id: string, tokens: number]>): ReadonlyMap<string, number> => {
+  const all = new Map<string, number>()
+  for (const [id, tokens] of told) {
+    if (all.has(id)) assert.fail(`${id} was settled twice, with ${all.get(id)} and ${tokens}`)
+    all.set(id, tokens)
+  }
+  return all
 }
 
 /** The hold's record as `HOLD_FORMAT` of the script packs it. */

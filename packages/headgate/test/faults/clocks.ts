@@ -1,6 +1,7 @@
 // Clocks that are wrong: those of clients by an hour, the store's back by an hour and ahead by a day.
 import { assert } from "@effect/vitest"
 import { Clock, Duration, Effect } from "effect"
+import { grain } from "../../src/redis/deadlines.ts"
 import { Choices, seedOf } from "../internal/support.ts"
 import { services } from "./connect.ts"
 import { fault } from "./fault.ts"
@@ -62,7 +63,7 @@ export const clocks = (target: Name, short: { readonly steps: number }, full: ty
           monotonicTimeNanosUnsafe: () => real.monotonicTimeNanosUnsafe(),
           sleep: (duration) => {
             const millis = Duration.toMillis(duration)
-            if (millis === timeout) return real.sleep(duration)
+            if (millis === timeout || duration === grain) return real.sleep(duration)
             sleeps++
             slept = Math.max(slept, millis)
             return Effect.andThen(goTo(now + Math.ceil(millis)), Effect.yieldNow)
@@ -111,6 +112,8 @@ export const clocks = (target: Name, short: { readonly steps: number }, full: ty
             )
           )
           yield* Effect.provideService(call, Clock.Clock, clock)
+          const counters = [...(yield* budget.status()).quotas, ...(yield* limiter.status()).quotas]
+          for (const { held, limit, name, used } of counters) assert.isAtMost(used + held, limit, name)
         }
         const spent = most(uses.budget)
         const limited = most(uses.limiter)
@@ -118,6 +121,7 @@ export const clocks = (target: Name, short: { readonly steps: number }, full: ty
         assert.isAtMost(spent.inDay, 2 * limit)
         assert.isAtMost(limited.inMinute, limit)
         assert.isAtMost(slept, longest)
+        assert.isAbove(Math.min(refused, sleeps), 0, "nobody came to a limit")
         return `${steps.toLocaleString("en")} calls, ${jumps.back} times back and ${jumps.ahead} ahead, at most ${Math.max(spent.inMinute, limited.inMinute)} of ${limit} in a minute and ${spent.inDay} of ${2 * limit} in a day, ${refused} refused, ${sleeps} sleeps of at most ${slept / 1000} s`
       })
   })

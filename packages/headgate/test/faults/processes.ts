@@ -1,6 +1,7 @@
 // Many processes on one budget: spending it to its end, being killed in mid-call, being told.
 import { assert } from "@effect/vitest"
 import { Clock, Effect, Random } from "effect"
+import { eachOnce } from "./audit.ts"
 import { services } from "./connect.ts"
 import { fault } from "./fault.ts"
 import { missing, type Name, targets } from "./targets.ts"
@@ -11,8 +12,7 @@ import { startWorker, type Worker } from "./workers.ts"
 const suffix = { Redis: "", PostgreSQL: "-postgres", SQLite: "-sqlite" }
 const where = { Redis: "", PostgreSQL: " on PostgreSQL", SQLite: " on SQLite" }
 
-const allOf = (workers: ReadonlyArray<Worker>): ReadonlyMap<string, number> =>
-  new Map(workers.flatMap(({ settled }) => [...settled]))
+const settledBy = (workers: ReadonlyArray<Worker>) => eachOnce(workers.flatMap(({ settled }) => settled))
 
 interface Spend {
   readonly processes: number
@@ -72,10 +72,10 @@ export const processes = (target: Name, short: Spend, full: Spend) =>
           sum(({ calls }) => calls),
           calls
         )
-        const settled = allOf(workers)
+        const settled = settledBy(workers)
         const found = yield* audit("spend")
         found.has(settled)
-        assert.strictEqual(found.entries.size, settled.size)
+        assert.deepStrictEqual(found.unheard(settled), [])
         assert.strictEqual(found.open, 0)
         yield* isSumOverIds(budget, found)
         // Each once over all processes, although two windows and all processes reach them together.
@@ -112,7 +112,7 @@ export const killed = (target: Name, short: Kill, full: Kill) =>
         const all: Array<Worker> = []
         const start = Effect.tap(startWorker(work), (worker) => Effect.sync(() => all.push(worker)))
         const alive = yield* Effect.all(Array.from({ length: processes }, () => start))
-        const working = () => alive.filter(({ settled }) => settled.size > 0)
+        const working = () => alive.filter(({ settled }) => settled.length > 0)
         while (working().length < alive.length) yield* Effect.sleep("10 millis")
         let kills = 0
         const killing = Effect.gen(function* () {
@@ -135,13 +135,11 @@ export const killed = (target: Name, short: Kill, full: Kill) =>
         const { held } = yield* counter(budget, "total")
         yield* nothingHeld(budget, ttl)
         const found = yield* audit("killed")
-        const settled = allOf(all)
+        const settled = settledBy(all)
         found.has(settled)
-        assert.strictEqual(
-          [...all].reduce((sum, { settled }) => sum + settled.size, 0),
-          settled.size,
-          "settled once"
-        )
+        // Each fiber of a process that was killed may have been about to hear of one.
+        const unheard = found.unheard(settled)
+        assert.isAtMost(unheard.length, fibers * all.length, unheard.join(", "))
         assert.isAbove(found.open, 0)
         const used = yield* isSumOverIds(budget, found)
         return `${kills} kills of ${all.length} processes, at most ${percent(most)} of a window in ${looks} looks, ${held} tokens held at the end and 0 after ${ttl / 1000 + 1} s, ${settled.size.toLocaleString("en")} settlements once each, ${found.open} left open, ${found.entries.size.toLocaleString("en")} ids = ${used.toLocaleString("en")}`
@@ -206,7 +204,7 @@ export const alerts = (target: Name, short: Windows, full: Windows) =>
         )
         assert.deepStrictEqual(told(), all.toSorted())
         assert.strictEqual(
-          workers.reduce((sum, { settled }) => [...settled.values()].reduce((a, b) => a + b, sum), 0),
+          workers.reduce((sum, { settled }) => settled.reduce((sum, [, tokens]) => sum + tokens, sum), 0),
           limit * windows
         )
         return `${windows} windows, two quotas: ${told().length} alerts told, each once by one of ${processes} processes`

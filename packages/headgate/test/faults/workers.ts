@@ -44,8 +44,8 @@ export interface Alerted {
 
 export class Worker {
   readonly process: ChildProcess
-  /** What it was told of its settlements: tokens by the id of the reservation. */
-  readonly settled = new Map<string, number>()
+  /** What it was told of its settlements: the id of the reservation and the tokens, as often as it was told. */
+  readonly settled: Array<readonly [id: string, tokens: number]> = []
   readonly alerts: Array<Alerted> = []
   told: Told | undefined
   private rest = ""
@@ -66,7 +66,7 @@ export class Worker {
       const words = line.split(" ")
       if (line.startsWith("= ")) this.told = JSON.parse(line.slice(2))
       else if (words[0] === "!") this.alerts.push({ alert: words.slice(1, -1).join(" "), at: Number(words.at(-1)) })
-      else this.settled.set(words[0]!, Number(words[1]))
+      else this.settled.push([words[0]!, Number(words[1])])
     }
   }
 

@@ -16,3 +16,9 @@ export interface Temporary {
   /** Removes what the store has left behind, by the effect that is found when it opens. */
   readonly remove: <E, E2, R>(found: Effect.Effect<Effect.Effect<void, E>, E2, R>) => Layer.Layer<never, E2, R>
 }
+
+/** Why a store is not opened where its tables are not to be made. */
+export const noTables = (prefix: string): string => `it has no tables under the prefix ${prefix}`
+
+/** The table by which a store of this prefix is known. It is made together with all others. */
+export const tableOf = (prefix: string): string => `${prefix}_accounts`

@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redis from "effect/persistence/Redis"
 import { RedisQuotaStore } from "headgate/redis"
+import type { Options } from "../Store.ts"
 import type { Opened, Server, Temporary } from "./opened.ts"
 
 /** A client that fails at once while it is not connected, since the store itself tries again; and notices a dead line. */
@@ -50,8 +51,8 @@ const removeKeys = Effect.fnUntraced(function* (redis: Redis.Redis["Service"], p
   } while (cursor !== "0")
 })
 
-export const open = ({ url }: Server, prefix: string | undefined): Opened =>
-  RedisQuotaStore.layer({ prefix }).pipe(Layer.provideMerge(answers), Layer.provide(client(url)))
+export const open = ({ url }: Server, options?: Options): Opened =>
+  RedisQuotaStore.layer({ prefix: options?.prefix }).pipe(Layer.provideMerge(answers), Layer.provide(client(url)))
 
 export const openTemporary = ({ url }: Server, { now, prefix, remove }: Temporary): Opened =>
   RedisQuotaStore.layerSimulated(now, { prefix }).pipe(

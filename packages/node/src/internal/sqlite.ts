@@ -2,8 +2,10 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as SqlClient from "effect/sql/SqlClient"
 import { SqliteClient, SqlQuotaStore } from "headgate/sql"
+import { existsSync } from "node:fs"
 import { DatabaseSync } from "node:sqlite"
-import type { File, Opened, Temporary } from "./opened.ts"
+import type { Options } from "../Store.ts"
+import { type File, noTables, type Opened, tableOf, type Temporary } from "./opened.ts"
 
 const client = (path: string) => SqliteClient.layer(() => new DatabaseSync(path))
 
@@ -13,8 +15,29 @@ const removeTables = Effect.fnUntraced(function* (sql: SqlClient.SqlClient, pref
   yield* Effect.forEach(tables, ({ name }) => sql`DROP TABLE ${sql(name)}`, { discard: true })
 })
 
-export const open = ({ path }: File, prefix: string | undefined): Opened =>
-  SqlQuotaStore.layer({ prefix }).pipe(Layer.provide(client(path)))
+/** Only looks, where nothing is to be made. The client would make the file, and write its settings into it. */
+const found = (path: string, { onMissing, prefix = "headgate" }: Options) =>
+  onMissing !== "fail"
+    ? Layer.empty
+    : Layer.effectDiscard(
+        Effect.gen(function* () {
+          if (!existsSync(path)) return yield* Effect.fail("there is no such file")
+          const database = yield* Effect.acquireRelease(
+            Effect.try(() => new DatabaseSync(path, { timeout: 1_000 })),
+            (database) => Effect.sync(() => database.close())
+          )
+          const table = yield* Effect.try(() =>
+            database.prepare("SELECT 1 FROM sqlite_master WHERE name = ?").get(tableOf(prefix))
+          )
+          if (table === undefined) return yield* Effect.fail(noTables(prefix))
+        }).pipe(Effect.scoped)
+      )
+
+export const open = ({ path }: File, options: Options = {}): Opened =>
+  SqlQuotaStore.layer({ prefix: options.prefix }).pipe(
+    Layer.provide(client(path)),
+    Layer.provideMerge(found(path, options))
+  )
 
 export const openTemporary = ({ path }: File, { now, prefix, remove }: Temporary): Opened =>
   SqlQuotaStore.layerSimulated(now, { prefix }).pipe(
