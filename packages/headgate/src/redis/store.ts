@@ -194,8 +194,8 @@ export const makeStore = (
       Effect.uninterruptible(
         Effect.withFiber((fiber) => {
           const clock = fiber.getRef(Clock.Clock)
-          const start = clock.currentTimeNanosUnsafe()
-          const left = () => timeout - Number(clock.currentTimeNanosUnsafe() - start) / 1e6
+          const start = clock.monotonicTimeNanosUnsafe()
+          const left = () => timeout - Number(clock.monotonicTimeNanosUnsafe() - start) / 1e6
           let unknown = false
           let attempts = 0
           let until = NaN
