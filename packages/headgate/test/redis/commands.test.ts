@@ -350,6 +350,27 @@ describeRedis("a list of quotas that changes", () => {
     )
   )
 
+  it.live("tells a threshold in the next window that others have passed there", () =>
+    withStore("next", (store) =>
+      Effect.gen(function* () {
+        const fixed = {
+          unit: "tokens",
+          limit: 100,
+          window: Window.fixed("1 minute"),
+          name: "fixed",
+          alertAt: [0.5]
+        } as const
+        const record = (of: ReadonlyArray<QuotaStore.Account>, amount: number) =>
+          Effect.map(store.record(of, tokens(amount), undefined), alertsOf)
+        assert.deepStrictEqual(yield* record(under(fixed), 60), ["fixed ThresholdReached"])
+        assert.deepStrictEqual(yield* record(under(minute), 1), [])
+        yield* setClock("next", Date.parse("2026-03-05T00:00:30Z"))
+        assert.deepStrictEqual(yield* record(under(minute), 60), ["minute ThresholdReached"])
+        assert.deepStrictEqual(yield* record(under(minute, fixed), 1), ["fixed ThresholdReached"])
+      })
+    )
+  )
+
   it.live("counts in the next day what was used on a day's quota of others", () =>
     withStore("day", (store) =>
       Effect.gen(function* () {

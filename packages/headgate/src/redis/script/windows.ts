@@ -148,11 +148,12 @@ local function overAt(q, fired)
   return endOf(q, slotAt(q, fired))
 end
 
+-- Thresholds of others are not known: below those is what is not used at all.
 local function rearm(q, c, at)
   local fired, alertAt = c[FIRED], q[7]
   if fired == 0 then return end
   for place = 1, #fired do
-    local below = place > #alertAt or c[USED] < alertAt[place] * q[3]
+    local below = place == #fired or c[USED] < (alertAt[place] and alertAt[place] * q[3] or 1)
     if fired[place] > 0 and below and overAt(q, fired[place]) <= at then fired[place] = 0 end
   end
 end
@@ -178,7 +179,7 @@ local function use(a, q, i, amount, at, silent)
   if amount == 0 or past(q, at) then return end
   local c = a.cells[i]
   advance(q, c, at)
-  if not q.isOther then rearm(q, c, at) end
+  rearm(q, c, at)
   book(q, c, amount, at)
   if silent or q.isOther then return end
   for place = 1, #q[7] do
