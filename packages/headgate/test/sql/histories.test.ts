@@ -152,6 +152,12 @@ const scripts: ReadonlyArray<
     [reserve(0, 50), reserve(0, 50), extend(1, 10), reserve(1, 0), reserve(0, 1)]
   ],
   [
+    "an extension that two quotas refuse, which tells of both, once",
+    quotas,
+    0,
+    [reserve(0, 80), extend(0, 30), reserve(0, 30), extend(1, 101), reserve(1, 101)]
+  ],
+  [
     "limits that are hit while a throttle lasts, and after it",
     [
       { unit: "tokens", limit: 100, window: Window.sliding("1 hour"), name: "wide" },

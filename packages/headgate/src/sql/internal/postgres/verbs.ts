@@ -29,7 +29,7 @@ BEGIN
   END IF;
   SELECT * INTO works, at FROM ${p}_open(command -> 'accounts', (command ->> 'clock')::int8);
   IF mode <> 'force' AND NOT ${p}_fits(works, at, u, false) THEN
-    RETURN ${p}_refuse(works, at, u, NULL);
+    RETURN ${p}_refuse(works, at, u, false);
   END IF;
   IF mode = 'ask' THEN
     FOREACH w IN ARRAY works LOOP
@@ -106,7 +106,7 @@ BEGIN
     RETURN jsonb_build_object('tag', 'conflict', 'bound', 'open', 'state', 'expired');
   END IF;
   IF NOT renewal AND NOT h.forced AND NOT ${p}_fits(works, at, u, true) THEN
-    RETURN ${p}_refuse(works, at, u, h.usage) || jsonb_build_object('reserved', h.usage);
+    RETURN ${p}_refuse(works, at, u, true) || jsonb_build_object('reserved', h.usage);
   END IF;
   FOREACH w IN ARRAY works LOOP
     FOR i IN 1..cardinality(w.cells) LOOP
