@@ -5,7 +5,7 @@ import { makeAlert } from "./alerts.ts"
 import { type Cell, concurrencyWindow, type Counter } from "./cell.ts"
 
 /** When the window in which an alert fired is over. */
-const overAt = ({ concurrency, drain, slots }: Counter, fired: number): number => {
+export const overAt = ({ concurrency, drain, slots }: Counter, fired: number): number => {
   if (concurrency) return fired + concurrencyWindow
   return drain === undefined ? slots.endOf(slots.slotAt(fired)) : fired + drain.period
 }

@@ -1,5 +1,6 @@
 import * as Duration from "effect/Duration"
 import { type AccountState, Book, Claim, Entry } from "../../internal/accounts.ts"
+import { overAt } from "../../internal/alarms.ts"
 import type { Counter } from "../../internal/cell.ts"
 import { Ledger } from "../../internal/ledger.ts"
 import type { Account, Plan, Reserve } from "../../internal/verbs.ts"
@@ -157,7 +158,7 @@ export class Bench {
         cell.held = stored.held
         cell.older = stored.older ? [...stored.older] : undefined
         const places = state.book.counters[place]!.alertAt.length + 1
-        cell.fired = stored.fired?.length === places ? [...stored.fired] : undefined
+        if (place < account.plan.quotas.length && stored.fired?.length === places) cell.fired = [...stored.fired]
       }
       return state
     })
@@ -203,16 +204,27 @@ export class Bench {
     this.ledger["at"](now)
   }
 
-  /** What is now to be stored of an account. Counters that its plan does not look at are dropped once they are empty. */
-  cellsOf(index: number): ReadonlyArray<CellRow> {
+  /**
+   * What is now to be stored of an account. Of a counter that its plan does not look at, what has fired stays as it was;
+   * it is dropped once it is empty and may fire again.
+   */
+  cellsOf(index: number, now: number): ReadonlyArray<CellRow> {
     const state = this.states[index]!
     const own = this.accounts[index]!.plan.quotas.length
+    const row = this.rows[index]
     const cells: Array<CellRow> = []
     for (const [place, { fired, held, older, recent, slot, used }] of state.cells.entries()) {
-      if (place >= own && used === 0 && held === 0) continue
       const key = this.prepared[index]!.keys[place]!
-      const refill = state.book.counters[place]!.drain?.limit
-      cells.push({ key, slot, recent, used, held, older, fired, refill })
+      const counter = state.book.counters[place]!
+      const refill = counter.drain?.limit
+      if (place < own) {
+        cells.push({ key, slot, recent, used, held, older, fired, refill })
+        continue
+      }
+      const before = row?.resets === state.resets ? row.cells.find((cell) => cell.key === key)?.fired : undefined
+      const lasts = before?.some((at) => at > 0 && overAt(counter, at) > now) === true
+      if (used === 0 && held === 0 && !lasts) continue
+      cells.push({ key, slot, recent, used, held, older, fired: before, refill })
     }
     return cells
   }

@@ -156,7 +156,7 @@ export const makeAccounts = (sql: SqlClient.SqlClient, settings: Settings, plans
         if (counter.drain !== undefined) forgetAt = Math.max(forgetAt, emptyAt(counter, cell, now))
       }
       const values = [
-        JSON.stringify(bench.cellsOf(index)),
+        JSON.stringify(bench.cellsOf(index, now)),
         state.throttledUntil,
         state.resets,
         now,

@@ -1,0 +1,45 @@
+// What a database keeps, and what it forgets.
+import { assert, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { type QuotaStore, Window } from "headgate"
+import { account, command, tokens } from "../internal/support.ts"
+import { describeDatabases } from "./databases.ts"
+import { TestClock, use } from "./support.ts"
+
+const total = { unit: "tokens", limit: 1_000_000, window: Window.lifetime, name: "total" } as const
+const minute = { unit: "tokens", limit: 100, window: Window.sliding("1 minute"), name: "minute" } as const
+
+const hold = (answer: QuotaStore.Hold | QuotaStore.Refused | QuotaStore.Conflict): QuotaStore.Hold => {
+  if (answer._tag !== "Hold") throw new Error(JSON.stringify(answer))
+  return answer
+}
+
+const told = (answer: QuotaStore.Hold | QuotaStore.Booked | QuotaStore.Conflict): ReadonlyArray<string> =>
+  "alerts" in answer ? answer.alerts.map(({ _tag, threshold }) => `${_tag} ${threshold}`) : [answer._tag]
+
+describeDatabases("what is kept", (database) => {
+  it("tells a threshold once a window, whatever other list of quotas is asked for in between", async () => {
+    const clock = new TestClock()
+    const wide = account([{ ...minute, alertAt: [0.5, 0.8] }, total], { id: "plan" })
+    const narrow = account([total], { id: "plan" })
+    const half = ["ThresholdReached 0.5"]
+    await use(database.store({ clock: () => clock.now }).layer, (store) =>
+      Effect.gen(function* () {
+        const other = store.record([narrow], tokens(1), undefined)
+        const place = hold(yield* store.reserve(command([wide], tokens(60), { book: "now" })))
+        assert.deepStrictEqual(told(place), half)
+        yield* other
+        assert.deepStrictEqual(told(yield* store.record([wide], tokens(1), undefined)), [])
+        // Nothing is used any more, but the window goes on.
+        yield* store.release(place)
+        yield* other
+        assert.deepStrictEqual(told(yield* store.record([wide], tokens(60), undefined)), [])
+        clock.now += 65_000
+        yield* other
+        assert.deepStrictEqual(told(yield* store.record([wide], tokens(60), undefined)), half)
+        yield* store.reset({ accounts: [narrow] })
+        assert.deepStrictEqual(told(yield* store.record([wide], tokens(60), undefined)), half)
+      })
+    )
+  })
+})
