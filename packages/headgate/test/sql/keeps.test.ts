@@ -42,4 +42,29 @@ describeDatabases("what is kept", (database) => {
       })
     )
   })
+
+  it.each(["settled", "refused", "asked"] as const)(
+    "grows no further with calls that are %s and each name four values that are new",
+    { timeout: 60_000 },
+    async (what) => {
+      const clock = new TestClock()
+      const store = database.store({ clock: () => clock.now, retention: "1 minute" })
+      const plans = ["a", "b", "c", "d"].map((id) => account([minute], { id, dimension: id }).plan)
+      const amount = tokens(what === "refused" ? 101 : 1)
+      const mode = what === "asked" ? "ask" : "enforce"
+      await use(store.layer, (service) =>
+        Effect.gen(function* () {
+          for (let call = 0; call < 400; call++) {
+            const of = plans.map((plan) => ({ plan, value: `${call}` }))
+            const answer = yield* service.reserve(command(of, amount, { mode, ttl: 60_000 }))
+            if (what === "settled") yield* service.settle(hold(answer), amount)
+            clock.now += 10_000
+          }
+        })
+      )
+      // An account is of no use any more after 6 minutes, 36 calls. PostgreSQL forgets with one call in five.
+      assert.isAtMost(await Effect.runPromise(store.count("accounts")), 4 * (36 + 60))
+      assert.isAtMost(await Effect.runPromise(store.count("holds")), 100)
+    }
+  )
 })

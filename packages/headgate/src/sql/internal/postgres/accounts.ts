@@ -189,15 +189,17 @@ END`
   RETURN coalesce(clock, floor(extract(epoch FROM clock_timestamp()) * 1000)::int8);
 END`
   ),
-  // Forgets a few records whose time is over, and accounts that no window remembers. It waits for no lock.
+  // Forgets records whose time is over, and accounts that no window remembers: now and then, but then more of them than
+  // such calls have made since. It waits for no lock.
   fn(
-    `${p}_forget(at int8) RETURNS void`,
+    `${p}_forget(at int8, many int4) RETURNS void`,
     `DECLARE
   h record;
   a ${p}_accounts;
   w ${p}_work;
   done boolean;
 BEGIN
+  IF random() >= 0.2 THEN RETURN; END IF;
   FOR h IN
     SELECT id, accounts FROM ${p}_holds WHERE forget_at < at ORDER BY forget_at LIMIT 10 FOR UPDATE SKIP LOCKED
   LOOP
@@ -226,7 +228,7 @@ BEGIN
   DELETE FROM ${p}_accounts WHERE id IN (
     SELECT x.id FROM ${p}_accounts x
     WHERE x.forget_at < at AND NOT EXISTS (SELECT FROM ${p}_claims k WHERE k.account = x.id)
-    ORDER BY x.forget_at LIMIT 10 FOR UPDATE SKIP LOCKED
+    ORDER BY x.forget_at LIMIT 10 * (many + 1) FOR UPDATE SKIP LOCKED
   );
 END`
   )

@@ -21,6 +21,7 @@ export const verbs = (p: string): ReadonlyArray<string> => [
   q ${p}_quota;
   fired int8[];
   told jsonb;
+  answer jsonb;
 BEGIN
   SELECT * INTO known FROM ${p}_holds h WHERE h.id = command ->> 'id';
   IF FOUND THEN
@@ -29,12 +30,15 @@ BEGIN
   END IF;
   SELECT * INTO works, at FROM ${p}_open(command -> 'accounts', (command ->> 'clock')::int8);
   IF mode <> 'force' AND NOT ${p}_fits(works, at, u, false) THEN
-    RETURN ${p}_refuse(works, at, u, false);
+    answer := ${p}_refuse(works, at, u, false);
+    PERFORM ${p}_forget(at, cardinality(works));
+    RETURN answer;
   END IF;
   IF mode = 'ask' THEN
     FOREACH w IN ARRAY works LOOP
       IF w.dirty THEN PERFORM ${p}_save(w, at); END IF;
     END LOOP;
+    PERFORM ${p}_forget(at, cardinality(works));
     RETURN jsonb_build_object('tag', 'held', 'at', at);
   END IF;
   FOR n IN 1..cardinality(works) LOOP
@@ -68,7 +72,7 @@ BEGIN
   SELECT x.id, command ->> 'id', u, CASE WHEN booked THEN 'booked' ELSE 'held' END, queued,
     (command ->> 'charge')::boolean, at + ttl, at, x.resets
   FROM unnest(works) x;
-  IF random() < 0.2 THEN PERFORM ${p}_forget(at); END IF;
+  PERFORM ${p}_forget(at, cardinality(works));
   RETURN jsonb_build_object('tag', 'held', 'at', at, 'told', told);
 END`
   ),
@@ -250,7 +254,7 @@ BEGIN
     command ->> 'id', command ->> 'content', '{}', u, 0, at, 'recorded', told,
     at + (command ->> 'retention')::int8
   );
-  IF random() < 0.2 THEN PERFORM ${p}_forget(at); END IF;
+  PERFORM ${p}_forget(at, cardinality(works));
   RETURN jsonb_build_object('tag', 'booked', 'told', told, 'at', at);
 END`
   ),

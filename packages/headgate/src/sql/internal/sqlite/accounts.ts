@@ -189,19 +189,19 @@ export const makeAccounts = (sql: SqlClient.SqlClient, settings: Settings, plans
     return ids
   })
 
-  /** Forgets a few records whose time is over, and accounts that no window remembers. */
-  const forget = Effect.fnUntraced(function* (now: number) {
+  /** Forgets records whose time is over, and accounts that no window remembers: more of them than a call has made. */
+  const forget = Effect.fnUntraced(function* ({ accounts, now }: Loaded) {
     const over = yield* query<{ readonly id: string; readonly accounts: string }>(
       `SELECT id, accounts FROM ${p}_holds WHERE forget_at < ? ORDER BY forget_at LIMIT 2`,
       [now]
     )
-    for (const { accounts, id } of over) {
+    for (const { accounts: held, id } of over) {
       const waiting = yield* query<{ readonly plan: string; readonly value: string }>(
         `SELECT plan, value FROM ${p}_accounts WHERE id IN (
           SELECT account FROM ${p}_claims
           WHERE account IN (SELECT value FROM json_each(?)) AND hold = ? AND open
         )`,
-        [accounts, id]
+        [held, id]
       )
       if (waiting.length > 0) {
         const loaded = yield* load(
@@ -212,19 +212,16 @@ export const makeAccounts = (sql: SqlClient.SqlClient, settings: Settings, plans
         )
         yield* save(loaded, open(loaded))
       }
-      yield* query(`DELETE FROM ${p}_claims WHERE account IN (SELECT value FROM json_each(?)) AND hold = ?`, [
-        accounts,
-        id
-      ])
+      yield* query(`DELETE FROM ${p}_claims WHERE account IN (SELECT value FROM json_each(?)) AND hold = ?`, [held, id])
       yield* query(`DELETE FROM ${p}_holds WHERE id = ?`, [id])
     }
     yield* query(
-      `DELETE FROM ${p}_accounts WHERE id = (
+      `DELETE FROM ${p}_accounts WHERE id IN (
         SELECT id FROM ${p}_accounts a WHERE forget_at < ?
           AND NOT EXISTS (SELECT 1 FROM ${p}_claims WHERE account = a.id)
-        ORDER BY forget_at LIMIT 1
+        ORDER BY forget_at LIMIT ?
       )`,
-      [now]
+      [now, 2 * (accounts.length + 1)]
     )
   })
 

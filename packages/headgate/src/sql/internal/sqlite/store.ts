@@ -197,6 +197,7 @@ export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaS
           }
           if (answer._tag === "Refused") {
             yield* save(loaded, opened)
+            yield* forget(loaded)
             return own(accounts, answer)
           }
           if (mode === "ask" || !(answer instanceof Entry)) return new SqlHold(id, accounts, noAlerts)
@@ -220,7 +221,7 @@ export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaS
               ]
             )
           }
-          yield* forget(loaded.now)
+          yield* forget(loaded)
           return new SqlHold(id, accounts, ownAlerts(accounts, answer.alerts))
         })
         return call("reserve", () => exclusively(body))
@@ -288,7 +289,7 @@ export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaS
           const answer = opened.bench.ledger.record(accounts, usage, undefined, loaded.now)
           yield* save(loaded, opened)
           yield* remember(id, content, [], usage, { ttl: 0, forced: false, expiresAt: loaded.now, ended: "recorded" })
-          yield* forget(loaded.now)
+          yield* forget(loaded)
           return answer
         })
         return call("record", () => exclusively(body))
