@@ -2,6 +2,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
@@ -25,7 +26,7 @@ const reject = (option: string, bound: string, value: unknown): never => {
 
 const maxTtl = 8.64e15 / 4
 
-const settingsOf = (options: InternalOptions): Settings => {
+const settingsOf = (options: InternalOptions, scope: Scope.Scope): Settings => {
   const duration = (name: "timeout" | "retention", input: Duration.Input): Duration.Duration => {
     const duration = Option.getOrUndefined(Duration.fromInput(input))
     const millis = duration === undefined ? NaN : Duration.toMillis(duration)
@@ -41,7 +42,8 @@ const settingsOf = (options: InternalOptions): Settings => {
     retention: Math.ceil(Duration.toMillis(duration("retention", options.retention ?? "1 hour"))),
     newId: () => `${store}-${holds++}`,
     clock: options.clock,
-    ttlOf: (ttl) => Math.min(maxTtl, Math.max(0, Math.ceil(ttl)))
+    ttlOf: (ttl) => Math.min(maxTtl, Math.max(0, Math.ceil(ttl))),
+    scope
   }
 }
 
@@ -61,9 +63,9 @@ const migrate = (sql: SqlClient.SqlClient, { prefix, timeout }: Settings, statem
 
 export const makeStore = (
   options: InternalOptions = {}
-): Effect.Effect<QuotaStore.Service, Migrator.MigrationError | SqlError, SqlClient.SqlClient> =>
-  Effect.suspend(() => {
-    const settings = settingsOf(options)
+): Effect.Effect<QuotaStore.Service, Migrator.MigrationError | SqlError, SqlClient.SqlClient | Scope.Scope> =>
+  Effect.flatMap(Effect.scope, (scope) => {
+    const settings = settingsOf(options, scope)
     const { prefix } = settings
     return Effect.flatMap(SqlClient.SqlClient, (client) => {
       const sql = client.withoutTransforms()

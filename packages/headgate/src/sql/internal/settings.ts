@@ -1,4 +1,5 @@
 import type * as Duration from "effect/Duration"
+import type * as Scope from "effect/Scope"
 
 /** What the stores of both databases are made with. */
 export interface Settings {
@@ -12,4 +13,6 @@ export interface Settings {
   /** The store's clock in tests; the database's own unless given. */
   readonly clock: (() => number) | undefined
   readonly ttlOf: (ttl: number) => number
+  /** What is still done in the background ends with it. */
+  readonly scope: Scope.Scope
 }

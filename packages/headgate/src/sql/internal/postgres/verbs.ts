@@ -135,7 +135,8 @@ BEGIN
   RETURN jsonb_build_object('tag', 'booked', 'reserved', h.usage, 'at', at);
 END`
   ),
-  // Settles a hold for what was used, or releases it where nothing is given.
+  // Settles a hold for what was used, or releases it where nothing is given. Where it may still be on its way, its id is
+  // taken, so that it is not made when it arrives.
   fn(
     `${p}_end(command jsonb) RETURNS jsonb`,
     `DECLARE
@@ -157,7 +158,15 @@ END`
   told jsonb;
 BEGIN
   SELECT * INTO h FROM ${p}_holds x WHERE x.id = command ->> 'id' FOR UPDATE;
-  IF NOT FOUND THEN RETURN jsonb_build_object('tag', 'forgotten'); END IF;
+  IF NOT FOUND THEN
+    IF command ? 'retention' THEN
+      at := ${p}_now((command ->> 'clock')::int8);
+      INSERT INTO ${p}_holds (id, content, accounts, usage, ttl, expires_at, ended, forget_at) VALUES (
+        command ->> 'id', '', '{}', '{0,0,0,0,0,0}', 0, at, 'released', at + (command ->> 'retention')::int8
+      );
+    END IF;
+    RETURN jsonb_build_object('tag', 'forgotten');
+  END IF;
   IF h.ended IS NOT NULL THEN
     IF h.ended <> verb THEN
       RETURN jsonb_build_object('tag', 'conflict', 'bound', 'open', 'state', h.ended);

@@ -18,6 +18,7 @@ import {
   usageOf
 } from "../answers.ts"
 import { Bench, type ClaimRow, entryOf, Plans } from "../workbench.ts"
+import { makeAbandon } from "../abandon.ts"
 import { makeCall } from "../call.ts"
 import { type Loaded, makeAccounts, type Opened } from "./accounts.ts"
 import type { Settings } from "../settings.ts"
@@ -38,6 +39,7 @@ export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaS
   const { newId, prefix: p, retention } = settings
   const plans = new Plans()
   const call = makeCall({ sql, timeout: settings.timeout })
+  const abandon = makeAbandon(settings)
 
   const { claims, exclusively, forget, inTransaction, load, open, pending, query, save, valuesOf } = makeAccounts(
     sql,
@@ -224,7 +226,8 @@ export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaS
           yield* forget(loaded)
           return new SqlHold(id, accounts, ownAlerts(accounts, answer.alerts))
         })
-        return call("reserve", () => exclusively(body))
+        const reserve = call("reserve", () => exclusively(body))
+        return abandon(command, reserve, end("release", new SqlHold(id, accounts, noAlerts), undefined))
       }),
     extend: (given, more, step) => {
       if (!(given instanceof SqlHold)) return Effect.succeed(foreign)
