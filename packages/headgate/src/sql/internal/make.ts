@@ -15,9 +15,13 @@ import type { Settings } from "./settings.ts"
 import { makeSqlite } from "./sqlite/store.ts"
 import { schema as sqliteSchema } from "./sqlite/schema.ts"
 
-/** What tests may choose beyond the options: the store's clock, in milliseconds since the epoch. */
+/**
+ * What tests may choose beyond the options: the store's clock, in milliseconds since the epoch, and by how many of them the
+ * time that the database knows of may lag behind (default 1 second, so that it is not written in each call).
+ */
 export interface InternalOptions extends Options {
   readonly clock?: (() => number) | undefined
+  readonly tick?: number | undefined
 }
 
 const reject = (option: string, bound: string, value: unknown): never => {
@@ -42,6 +46,7 @@ const settingsOf = (options: InternalOptions, scope: Scope.Scope): Settings => {
     retention: Math.ceil(Duration.toMillis(duration("retention", options.retention ?? "1 hour"))),
     newId: () => `${store}-${holds++}`,
     clock: options.clock,
+    tick: options.tick ?? 1000,
     ttlOf: (ttl) => Math.min(maxTtl, Math.max(0, Math.ceil(ttl))),
     scope
   }

@@ -12,6 +12,8 @@ export interface Settings {
   readonly newId: () => string
   /** The store's clock in tests; the database's own unless given. */
   readonly clock: (() => number) | undefined
+  /** By how many milliseconds the time that the database knows of may lag behind the time of its last call. */
+  readonly tick: number
   readonly ttlOf: (ttl: number) => number
   /** What is still done in the background ends with it. */
   readonly scope: Scope.Scope

@@ -64,7 +64,7 @@ END`
   ),
   // Locks the accounts of a call, makes those that are missing, and brings them to the time of the call.
   fn(
-    `${p}_open(accounts jsonb, clock int8, OUT works ${p}_work[], OUT at int8)`,
+    `${p}_open(command jsonb, OUT works ${p}_work[], OUT at int8)`,
     `DECLARE
   asked record;
   found_ ${p}_accounts;
@@ -76,6 +76,8 @@ END`
   places int4[];
   limits int4[];
   place int4;
+  accounts jsonb := command -> 'accounts';
+  clock int8 := command ->> 'clock';
 BEGIN
   works := array_fill(NULL::${p}_work, ARRAY[jsonb_array_length(accounts)]);
   at := 0;
@@ -114,6 +116,9 @@ BEGIN
     at := greatest(at, found_.seen);
   END LOOP;
   at := greatest(at, ${p}_now(clock));
+  -- Nobody waits for who writes it.
+  PERFORM FROM ${p}_clock k WHERE k.id = 1 AND at > k.last + (command ->> 'tick')::int8 FOR UPDATE SKIP LOCKED;
+  IF FOUND THEN UPDATE ${p}_clock k SET last = at WHERE k.id = 1; END IF;
   FOR n IN 1..cardinality(works) LOOP
     w := works[n];
     cells := w.cells;
@@ -186,11 +191,14 @@ END`
   fn(
     `${p}_now(clock int8) RETURNS int8`,
     `BEGIN
-  RETURN coalesce(clock, floor(extract(epoch FROM clock_timestamp()) * 1000)::int8);
+  RETURN greatest(
+    coalesce(clock, floor(extract(epoch FROM clock_timestamp()) * 1000)::int8),
+    (SELECT k.last FROM ${p}_clock k WHERE k.id = 1)
+  );
 END`
   ),
   // Forgets records whose time is over, and accounts that no window remembers: now and then, but then more of them than
-  // such calls have made since. It waits for no lock.
+  // such calls have made since. It waits for no lock, and goes by the time that stays known if the clock is set back.
   fn(
     `${p}_forget(at int8, many int4) RETURNS void`,
     `DECLARE
@@ -200,6 +208,7 @@ END`
   done boolean;
 BEGIN
   IF random() >= 0.2 THEN RETURN; END IF;
+  at := least(at, (SELECT k.last FROM ${p}_clock k WHERE k.id = 1));
   FOR h IN
     SELECT id, accounts FROM ${p}_holds WHERE forget_at < at ORDER BY forget_at LIMIT 10 FOR UPDATE SKIP LOCKED
   LOOP

@@ -82,7 +82,7 @@ const calendarTime = (error: unknown): number | undefined => {
 }
 
 /** Calls the functions of the database: a command and its accounts in JSON, and what they answer. */
-export const makeSend = (sql: SqlClient.SqlClient, { clock, prefix }: Settings, plans: Plans) => {
+export const makeSend = (sql: SqlClient.SqlClient, { clock, prefix, tick }: Settings, plans: Plans) => {
   /** How far the server's clock is from this process's, for guessing in which period of a calendar a call falls. */
   let skew = 0
 
@@ -133,7 +133,7 @@ export const makeSend = (sql: SqlClient.SqlClient, { clock, prefix }: Settings, 
     Effect.withFiber((fiber) => {
       const here = fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()
       const time = clock?.()
-      const body = JSON.stringify(time === undefined ? command : { ...command, clock: Math.floor(time) })
+      const body = JSON.stringify({ ...command, tick, clock: time === undefined ? undefined : Math.floor(time) })
       const ask = (now: number): Effect.Effect<Answer, SqlError> => {
         const json = accounts === undefined ? body : `${body.slice(0, -1)},"accounts":${accountsJson(accounts, now)}}`
         return Effect.matchEffect(sql.unsafe<{ readonly answer: Answer }>(statements[name], [json]), {

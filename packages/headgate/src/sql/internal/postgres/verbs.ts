@@ -28,7 +28,7 @@ BEGIN
     IF known.content <> command ->> 'content' THEN RETURN jsonb_build_object('tag', 'other'); END IF;
     RETURN jsonb_build_object('tag', 'known', 'told', known.told, 'at', known.expires_at - known.ttl);
   END IF;
-  SELECT * INTO works, at FROM ${p}_open(command -> 'accounts', (command ->> 'clock')::int8);
+  SELECT * INTO works, at FROM ${p}_open(command);
   IF mode <> 'force' AND NOT ${p}_fits(works, at, u, false) THEN
     answer := ${p}_refuse(works, at, u, false);
     PERFORM ${p}_forget(at, cardinality(works));
@@ -99,7 +99,7 @@ BEGIN
   IF h.ended IS NOT NULL THEN
     RETURN jsonb_build_object('tag', 'conflict', 'bound', 'open', 'state', 'ended');
   END IF;
-  SELECT * INTO works, at FROM ${p}_open(command -> 'accounts', (command ->> 'clock')::int8);
+  SELECT * INTO works, at FROM ${p}_open(command);
   IF at >= h.expires_at OR EXISTS (
     SELECT FROM ${p}_claims k
     WHERE k.account = ANY (h.accounts) AND k.hold = h.id AND k.state <> 'held' AND NOT (renewal AND k.open)
@@ -178,7 +178,7 @@ BEGIN
     END IF;
     RETURN jsonb_build_object('tag', 'repeated', 'reserved', h.usage, 'told', h.told, 'at', h.expires_at);
   END IF;
-  SELECT * INTO works, at FROM ${p}_open(command -> 'accounts', (command ->> 'clock')::int8);
+  SELECT * INTO works, at FROM ${p}_open(command);
   FOR n IN 1..cardinality(works) LOOP
     w := works[n];
     cells := w.cells;
@@ -237,7 +237,7 @@ BEGIN
     IF known.content <> command ->> 'content' THEN RETURN jsonb_build_object('tag', 'other'); END IF;
     RETURN jsonb_build_object('tag', 'repeated', 'told', known.told, 'at', known.expires_at);
   END IF;
-  SELECT * INTO works, at FROM ${p}_open(command -> 'accounts', (command ->> 'clock')::int8);
+  SELECT * INTO works, at FROM ${p}_open(command);
   FOR n IN 1..cardinality(works) LOOP
     w := works[n];
     cells := w.cells;
@@ -281,7 +281,7 @@ BEGIN
     INTO accounts FROM ${p}_accounts a
     WHERE a.plan IN (SELECT jsonb_array_elements_text(command -> 'plans'));
   END IF;
-  SELECT * INTO works, at FROM ${p}_open(accounts, (command ->> 'clock')::int8);
+  SELECT * INTO works, at FROM ${p}_open(command || jsonb_build_object('accounts', accounts));
   FOREACH w IN ARRAY works LOOP
     w.throttled := 0;
     w.resets := w.resets + 1;
@@ -302,6 +302,7 @@ END`
     `${p}_status(command jsonb) RETURNS jsonb STABLE`,
     `DECLARE
   rows_ jsonb;
+  now_ int8 := ${p}_now((command ->> 'clock')::int8);
   at int8;
 BEGIN
   SELECT jsonb_agg(CASE WHEN a.id IS NULL THEN 'null' ELSE jsonb_build_object(
@@ -312,14 +313,12 @@ BEGIN
       ) ORDER BY k.expires_at)
       FROM ${p}_claims k
       WHERE k.account = a.id AND k.open
-        AND k.expires_at <= greatest(a.seen, ${p}_now((command ->> 'clock')::int8))
+        AND k.expires_at <= greatest(a.seen, now_)
     ), '[]')
   ) END ORDER BY x.o), max(a.seen) INTO rows_, at
   FROM jsonb_array_elements(command -> 'accounts') WITH ORDINALITY x(j, o)
   LEFT JOIN ${p}_accounts a ON a.plan = x.j ->> 'plan' AND a.value = x.j ->> 'value';
-  RETURN jsonb_build_object(
-    'tag', 'rows', 'at', greatest(at, ${p}_now((command ->> 'clock')::int8)), 'rows', rows_
-  );
+  RETURN jsonb_build_object('tag', 'rows', 'at', greatest(at, now_), 'rows', rows_);
 END`
   )
 ]

@@ -48,6 +48,8 @@ export interface Loaded {
   readonly stored: ReadonlyArray<StoredAccount | undefined>
   readonly rows: ReadonlyArray<AccountRow | null>
   readonly now: number
+  /** The latest time that the database knows of. */
+  readonly last: number
   readonly due: ReadonlyArray<ReadonlyArray<ClaimRow>>
   /** All open claims, where a plan looks at a counter that its account does not have yet. */
   readonly open: ReadonlyArray<ReadonlyArray<ClaimRow>> | undefined
@@ -95,7 +97,9 @@ export const makeAccounts = (sql: SqlClient.SqlClient, settings: Settings, plans
 
   const load = Effect.fnUntraced(function* (accounts: ReadonlyArray<Account>) {
     const stored: Array<StoredAccount | undefined> = []
-    let now = yield* clock
+    const [known] = yield* query<{ readonly last: number }>(`SELECT last FROM ${p}_clock WHERE id = 1`)
+    const last = known?.last ?? 0
+    let now = Math.max(yield* clock, last)
     for (const { plan, value } of accounts) {
       const [row] = yield* query<StoredAccount>(`SELECT * FROM ${p}_accounts WHERE plan = ? AND value = ?`, [
         textOf(plan.id),
@@ -116,7 +120,7 @@ export const makeAccounts = (sql: SqlClient.SqlClient, settings: Settings, plans
       open = []
       for (const row of stored) open.push(yield* claims(row?.id, "open"))
     }
-    return { accounts, stored, rows, now, due, open } satisfies Loaded
+    return { accounts, stored, rows, now, last, due, open } satisfies Loaded
   })
 
   const open = (loaded: Loaded, others: "kept" | "ignored" = "kept"): Opened => {
@@ -137,9 +141,13 @@ export const makeAccounts = (sql: SqlClient.SqlClient, settings: Settings, plans
     return found
   })
 
+  const isLate = ({ last, now }: Loaded): boolean => now > last + settings.tick
+
   /** Saves accounts and what has expired on them, and gives the ids of the accounts. */
-  const save = Effect.fnUntraced(function* ({ accounts, now, stored }: Loaded, { bench, expired }: Opened) {
+  const save = Effect.fnUntraced(function* (loaded: Loaded, { bench, expired }: Opened) {
+    const { accounts, now, stored } = loaded
     const ids: Array<number> = []
+    if (isLate(loaded)) yield* query(`UPDATE ${p}_clock SET last = ? WHERE id = 1`, [now])
     for (const [index, state] of bench.states.entries()) {
       const row = stored[index]
       const { counters } = state.book
@@ -189,8 +197,13 @@ export const makeAccounts = (sql: SqlClient.SqlClient, settings: Settings, plans
     return ids
   })
 
-  /** Forgets records whose time is over, and accounts that no window remembers: more of them than a call has made. */
-  const forget = Effect.fnUntraced(function* ({ accounts, now }: Loaded) {
+  /**
+   * Forgets records whose time is over, and accounts that no window remembers: more of them than a call has made. It goes
+   * by the time that stays known if the clock is set back.
+   */
+  const forget = Effect.fnUntraced(function* (given: Loaded) {
+    const { accounts } = given
+    const now = isLate(given) ? given.now : given.last
     const over = yield* query<{ readonly id: string; readonly accounts: string }>(
       `SELECT id, accounts FROM ${p}_holds WHERE forget_at < ? ORDER BY forget_at LIMIT 2`,
       [now]
