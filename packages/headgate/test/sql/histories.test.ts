@@ -222,7 +222,7 @@ const suite = (name: string, many: number, client: () => Layer.Layer<SqlClient, 
   const prefix = newPrefix()
   const tested = { clock, prefix, retention: longRetention }
   const layer = (retention = longRetention) =>
-    storeLayer({ clock: () => clock.now, tick: 0, prefix, retention }).pipe(Layer.provideMerge(client()))
+    storeLayer({ clock: () => clock.now, tick: 0, few: 2, prefix, retention }).pipe(Layer.provideMerge(client()))
   const runAll = <E>(all: Effect.Effect<void, E, QuotaStore.QuotaStore | SqlClient>, retention?: number) =>
     Effect.runPromise(Effect.orDie(Effect.provide(all, layer(retention))))
 

@@ -43,6 +43,21 @@ describeDatabases("what is kept", (database) => {
     )
   })
 
+  it("tells a threshold in a new window that an expired hold reached while another list of quotas was asked for", async () => {
+    const clock = new TestClock()
+    const wide = account([{ ...minute, window: Window.fixed("1 minute"), alertAt: [0.3] }], { id: "plan" })
+    const narrow = account([total], { id: "plan" })
+    await use(database.store({ clock: () => clock.now }).layer, (store) =>
+      Effect.gen(function* () {
+        assert.deepStrictEqual(told(yield* store.record([wide], tokens(30), undefined)), ["ThresholdReached 0.3"])
+        hold(yield* store.reserve(command([wide], tokens(60), { ttl: 60_000 })))
+        clock.now += 60_000
+        yield* store.record([narrow], tokens(1), undefined)
+        assert.deepStrictEqual(told(yield* store.record([wide], tokens(1), undefined)), ["ThresholdReached 0.3"])
+      })
+    )
+  })
+
   it("does not let a window be spent twice when its clock jumps ahead by a day and comes back", async () => {
     const clock = new TestClock()
     const start = clock.now

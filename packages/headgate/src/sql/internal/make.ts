@@ -16,12 +16,14 @@ import { makeSqlite } from "./sqlite/store.ts"
 import { schema as sqliteSchema } from "./sqlite/schema.ts"
 
 /**
- * What tests may choose beyond the options: the store's clock, in milliseconds since the epoch, and by how many of them the
- * time that the database knows of may lag behind (default 1 second, so that it is not written in each call).
+ * What tests may choose beyond the options: the store's clock, in milliseconds since the epoch; by how many of them the time
+ * that the database knows of may lag behind (default 1 second, so that it is not written in each call); and how many open
+ * claims of an account a refusal looks at before it looks at all of them (default 100).
  */
 export interface InternalOptions extends Options {
   readonly clock?: (() => number) | undefined
   readonly tick?: number | undefined
+  readonly few?: number | undefined
 }
 
 const reject = (option: string, bound: string, value: unknown): never => {
@@ -47,6 +49,7 @@ const settingsOf = (options: InternalOptions, scope: Scope.Scope): Settings => {
     newId: () => `${store}-${holds++}`,
     clock: options.clock,
     tick: options.tick ?? 1000,
+    few: options.few ?? 100,
     ttlOf: (ttl) => Math.min(maxTtl, Math.max(0, Math.ceil(ttl))),
     scope
   }

@@ -14,6 +14,8 @@ export interface Settings {
   readonly clock: (() => number) | undefined
   /** By how many milliseconds the time that the database knows of may lag behind the time of its last call. */
   readonly tick: number
+  /** How many open claims of an account a refusal looks at first. */
+  readonly few: number
   readonly ttlOf: (ttl: number) => number
   /** What is still done in the background ends with it. */
   readonly scope: Scope.Scope

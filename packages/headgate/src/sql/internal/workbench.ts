@@ -158,7 +158,8 @@ export class Bench {
         cell.held = stored.held
         cell.older = stored.older ? [...stored.older] : undefined
         const places = state.book.counters[place]!.alertAt.length + 1
-        if (place < account.plan.quotas.length && stored.fired?.length === places) cell.fired = [...stored.fired]
+        const fits = place >= account.plan.quotas.length || stored.fired?.length === places
+        if (stored.fired && fits) cell.fired = [...stored.fired]
       }
       return state
     })
@@ -204,27 +205,17 @@ export class Bench {
     this.ledger["at"](now)
   }
 
-  /**
-   * What is now to be stored of an account. Of a counter that its plan does not look at, what has fired stays as it was;
-   * it is dropped once it is empty and may fire again.
-   */
+  /** What is now to be stored of an account. Counters that its plan does not look at are dropped once nothing is left of them. */
   cellsOf(index: number, now: number): ReadonlyArray<CellRow> {
     const state = this.states[index]!
     const own = this.accounts[index]!.plan.quotas.length
-    const row = this.rows[index]
     const cells: Array<CellRow> = []
     for (const [place, { fired, held, older, recent, slot, used }] of state.cells.entries()) {
-      const key = this.prepared[index]!.keys[place]!
       const counter = state.book.counters[place]!
-      const refill = counter.drain?.limit
-      if (place < own) {
-        cells.push({ key, slot, recent, used, held, older, fired, refill })
-        continue
-      }
-      const before = row?.resets === state.resets ? row.cells.find((cell) => cell.key === key)?.fired : undefined
-      const lasts = before?.some((at) => at > 0 && overAt(counter, at) > now) === true
-      if (used === 0 && held === 0 && !lasts) continue
-      cells.push({ key, slot, recent, used, held, older, fired: before, refill })
+      const hasFired = fired?.some((at) => at > 0 && overAt(counter, at) > now) === true
+      if (place >= own && used === 0 && held === 0 && !hasFired) continue
+      const key = this.prepared[index]!.keys[place]!
+      cells.push({ key, slot, recent, used, held, older, fired, refill: counter.drain?.limit })
     }
     return cells
   }

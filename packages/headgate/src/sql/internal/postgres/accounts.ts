@@ -1,5 +1,9 @@
 import { fn } from "./fn.ts"
 
+/** The clock that a call was given, or the server's. */
+const clockOf = (given: string): string =>
+  `coalesce(${given}, floor(extract(epoch FROM clock_timestamp()) * 1000)::int8)`
+
 /** The accounts of a call: locked, brought to its time, saved, and forgotten when nothing is left of them. */
 export const accounts = (p: string): ReadonlyArray<string> => [
   // Lets holds expire that are due: what they hold is charged or released at the time at which they expired.
@@ -78,6 +82,7 @@ END`
   place int4;
   accounts jsonb := command -> 'accounts';
   clock int8 := command ->> 'clock';
+  last int8;
 BEGIN
   works := array_fill(NULL::${p}_work, ARRAY[jsonb_array_length(accounts)]);
   at := 0;
@@ -115,10 +120,13 @@ BEGIN
     works[asked.o] := w;
     at := greatest(at, found_.seen);
   END LOOP;
-  at := greatest(at, ${p}_now(clock));
-  -- Nobody waits for who writes it.
-  PERFORM FROM ${p}_clock k WHERE k.id = 1 AND at > k.last + (command ->> 'tick')::int8 FOR UPDATE SKIP LOCKED;
-  IF FOUND THEN UPDATE ${p}_clock k SET last = at WHERE k.id = 1; END IF;
+  SELECT k.last INTO last FROM ${p}_clock k WHERE k.id = 1;
+  at := greatest(at, last, ${clockOf("clock")});
+  IF at > last + (command ->> 'tick')::int8 THEN
+    -- Nobody waits for who writes it.
+    PERFORM FROM ${p}_clock k WHERE k.id = 1 AND k.last < at FOR UPDATE SKIP LOCKED;
+    IF FOUND THEN UPDATE ${p}_clock k SET last = at WHERE k.id = 1; END IF;
+  END IF;
   FOR n IN 1..cardinality(works) LOOP
     w := works[n];
     cells := w.cells;
@@ -191,10 +199,7 @@ END`
   fn(
     `${p}_now(clock int8) RETURNS int8`,
     `BEGIN
-  RETURN greatest(
-    coalesce(clock, floor(extract(epoch FROM clock_timestamp()) * 1000)::int8),
-    (SELECT k.last FROM ${p}_clock k WHERE k.id = 1)
-  );
+  RETURN greatest(${clockOf("clock")}, (SELECT k.last FROM ${p}_clock k WHERE k.id = 1));
 END`
   ),
   // Forgets records whose time is over, and accounts that no window remembers: now and then, but then more of them than

@@ -1,12 +1,14 @@
 import * as Effect from "effect/Effect"
 import type * as SqlClient from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
 import { overruns } from "../../../internal/alarms.ts"
-import { Claim } from "../../../internal/accounts.ts"
-import type { Account, Hold, Refused, Reserve } from "../../../internal/verbs.ts"
+import { Claim, type Entry } from "../../../internal/accounts.ts"
+import type { Account, Booked, Conflict, Hold, Refused } from "../../../internal/verbs.ts"
 import type { Alert } from "../../../Alert.ts"
 import * as Usage from "../../../Usage.ts"
 import type * as QuotaStore from "../../../QuotaStore.ts"
 import {
+  type Amounts,
   amountsOf,
   booked,
   conflict,
@@ -24,15 +26,32 @@ import {
 import { type AccountRow, Bench, type ClaimRow, entryOf, Plans } from "../workbench.ts"
 import { makeAbandon } from "../abandon.ts"
 import { makeCall } from "../call.ts"
+import { isExact } from "../lookahead.ts"
 import type { Settings } from "../settings.ts"
 import { makeSend, type Rows } from "./send.ts"
 
 export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): QuotaStore.Service => {
-  const { newId, retention } = settings
+  const { few, newId, retention } = settings
   const plans = new Plans()
   const call = makeCall({ sql, timeout: settings.timeout })
   const send = makeSend(sql, settings, plans)
   const abandon = makeAbandon(settings)
+
+  const claimsOf = (accounts: ReadonlyArray<Account>, rows: Rows, at: number) =>
+    accounts.map((_, index) =>
+      (rows[index]?.claims ?? []).map(
+        ([hold, expiresAt, charge, state, usage, bookedAt = at, resets = 0]): ClaimRow => ({
+          hold,
+          expiresAt,
+          charge,
+          state,
+          open: true,
+          usage,
+          bookedAt,
+          resets
+        })
+      )
+    )
 
   const benchOf = (accounts: ReadonlyArray<Account>, rows: Rows, at: number): Bench => {
     const found = accounts.map((_, index): AccountRow | null => {
@@ -40,22 +59,7 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
       return row ?? null
     })
     const bench = new Bench(plans, accounts, found, { others: "ignored" })
-    bench.add(
-      accounts.map((_, index) =>
-        (rows[index]?.claims ?? []).map(
-          ([hold, expiresAt, charge, state, usage, bookedAt = at, resets = 0]): ClaimRow => ({
-            hold,
-            expiresAt,
-            charge,
-            state,
-            open: true,
-            usage,
-            bookedAt,
-            resets
-          })
-        )
-      )
-    )
+    bench.add(claimsOf(accounts, rows, at))
     return bench
   }
 
@@ -64,11 +68,32 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
     answer: { readonly told?: ReadonlyArray<Told> | null; readonly at: number }
   ): ReadonlyArray<Alert> => thresholdAlerts(accounts, plans.countersOf, answer.told, answer.at)
 
-  /** A refusal as the ledger explains it from the rows that it was decided on. */
-  const refusal = (command: Reserve, answer: { readonly rows: Rows; readonly at: number }): Refused => {
-    const bench = benchOf(command.accounts, answer.rows, answer.at)
-    const refused = bench.ledger.reserve({ ...command, id: undefined }, answer.at)
-    return refused as Refused
+  const namesOf = (accounts: ReadonlyArray<Account>) =>
+    accounts.map(({ plan, value }) => ({ plan: textOf(plan.id), value: textOf(value) }))
+
+  /**
+   * A refusal as the ledger explains it from the rows that it was decided on. Where they have too few open claims for an
+   * exact wait, that is asked for again with all of them; what the refusal has told and throttled stays.
+   */
+  const explain = (
+    accounts: ReadonlyArray<Account>,
+    answer: { readonly rows: Rows; readonly at: number },
+    decide: (bench: Bench, at: number) => ReturnType<Bench["ledger"]["reserve" | "extend"]>,
+    asking?: string
+  ): Effect.Effect<Refused, SqlError> => {
+    const bench = benchOf(accounts, answer.rows, answer.at)
+    const refused = decide(bench, answer.at) as Refused
+    const exact = isExact(bench, refused, claimsOf(accounts, answer.rows, answer.at), few, answer.at)
+    if (exact === true) return Effect.succeed(refused)
+    return send("status", { accounts: namesOf(accounts), open: true, asking }, undefined).pipe(
+      Effect.map((all) => {
+        const rows = all.tag === "rows" ? (all.rows ?? []) : []
+        const again = decide(benchOf(accounts, rows, all.at), all.at)
+        if (again._tag !== "Refused") return { ...refused, retryAfter: 0 }
+        return { ...again, reason: refused.reason, until: refused.until, alerts: refused.alerts }
+      }),
+      Effect.catch(() => Effect.succeed({ ...refused, ...exact }))
+    )
   }
 
   /** With `early`, a hold that is not known is one that has not arrived yet, and must not be made when it does. */
@@ -108,18 +133,7 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
     if (rest <= 0 && amountsOf(within).every((amount, index) => amount === 0 || index === 3)) return noAlerts
     const alerts: Array<Alert> = []
     const bench = new Bench(plans, accounts, [], { others: "ignored" })
-    const entry = entryOf({
-      hold: "",
-      expiresAt: at,
-      charge: true,
-      state: "held",
-      open: true,
-      usage: amountsOf(reserved),
-      bookedAt: at,
-      resets: 0
-    })
-    for (const state of bench.states) entry.claims.push(new Claim(entry, state))
-    overruns(entry, actual, at, alerts)
+    overruns(openEntry(bench, amountsOf(reserved), at), actual, at, alerts)
     return alerts
   }
 
@@ -138,47 +152,58 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
           booked: command.book === "now",
           queued: command.book === "onSettle" || concurrent,
           mode,
-          retention
+          retention,
+          few
         }
         const reserve = call("reserve", (again) =>
-          Effect.map(send("reserve", request, accounts), (answer) => {
-            switch (answer.tag) {
-              case "held":
-                return new SqlHold(id, accounts, told(accounts, answer))
-              case "known":
-                return new SqlHold(id, accounts, again ? told(accounts, answer) : noAlerts)
-              case "refused":
-                return refusal(command, answer)
-              default:
-                return otherContent(id)
+          Effect.flatMap(
+            send("reserve", request, accounts),
+            (answer): Effect.Effect<Hold | Refused | Conflict, SqlError> => {
+              switch (answer.tag) {
+                case "held":
+                  return Effect.succeed(new SqlHold(id, accounts, told(accounts, answer)))
+                case "known":
+                  return Effect.succeed(new SqlHold(id, accounts, again ? told(accounts, answer) : noAlerts))
+                case "refused":
+                  return explain(accounts, answer, ({ ledger }, at) =>
+                    ledger.reserve({ ...command, id: undefined }, at)
+                  )
+                default:
+                  return Effect.succeed(otherContent(id))
+              }
             }
-          })
+          )
         )
         return abandon(command, reserve, end("release", new SqlHold(id, accounts, noAlerts), undefined, true))
       }),
     extend: (given, more, step) => {
       if (!(given instanceof SqlHold)) return Effect.succeed(foreign)
       const { accounts, id } = given
-      const request = { id: textOf(id), usage: amountsOf(more), step, retention }
+      const request = { id: textOf(id), usage: amountsOf(more), step, retention, few }
       return call("extend", (again) =>
-        Effect.map(send("extend", request, accounts), (answer) => {
-          switch (answer.tag) {
-            case "conflict":
-              return conflict(answer.bound, answer.state)
-            case "booked":
-            case "repeated":
-              return booked(usageOf(answer.reserved!), answer.tag === "repeated" && !again, noAlerts)
-            case "refused": {
-              const bench = benchOf(accounts, answer.rows, answer.at)
-              const own = [...bench.ledger["holds"]].find((entry) => entry.id === textOf(id))!
-              own.usage = usageOf(answer.reserved!)
-              own.extensions = step
-              return bench.ledger.extend(own, more, step, answer.at) as Refused
+        Effect.flatMap(
+          send("extend", request, accounts),
+          (answer): Effect.Effect<Booked | Refused | Conflict, SqlError> => {
+            switch (answer.tag) {
+              case "conflict":
+                return Effect.succeed(conflict(answer.bound, answer.state))
+              case "booked":
+              case "repeated":
+                return Effect.succeed(booked(usageOf(answer.reserved!), answer.tag === "repeated" && !again, noAlerts))
+              case "refused": {
+                const { reserved } = answer
+                return explain(
+                  accounts,
+                  answer,
+                  (bench, at) => bench.ledger.extend(openEntry(bench, reserved!, at), more, step, at),
+                  textOf(id)
+                )
+              }
+              default:
+                return Effect.succeed(forgotten)
             }
-            default:
-              return forgotten
           }
-        })
+        )
       )
     },
     settle: (hold, actual) => end("settle", hold, actual),
@@ -197,7 +222,7 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
         )
       }),
     status: (accounts) => {
-      const request = { accounts: accounts.map(({ plan, value }) => ({ plan: textOf(plan.id), value: textOf(value) })) }
+      const request = { accounts: namesOf(accounts) }
       return call("status", () =>
         Effect.map(send("status", request, undefined), (answer) => {
           const rows = answer.tag === "rows" ? (answer.rows ?? []) : []
@@ -219,4 +244,22 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
       return Effect.asVoid(call("reset", () => send("reset", request, undefined)))
     }
   }
+}
+
+/** A hold as the ledger knows it that is open on all accounts, and is none of those that end by themselves. */
+const openEntry = (bench: Bench, usage: Amounts, at: number): Entry => {
+  const claim: ClaimRow = {
+    hold: "",
+    expiresAt: at,
+    charge: true,
+    state: "held",
+    open: true,
+    usage,
+    bookedAt: at,
+    resets: 0
+  }
+  const entry = entryOf(claim)
+  for (const state of bench.states) entry.claims.push(new Claim(entry, state))
+  entry.queued = true
+  return entry
 }

@@ -30,7 +30,7 @@ BEGIN
   END IF;
   SELECT * INTO works, at FROM ${p}_open(command);
   IF mode <> 'force' AND NOT ${p}_fits(works, at, u, false) THEN
-    answer := ${p}_refuse(works, at, u, false);
+    answer := ${p}_refuse(works, at, u, (command ->> 'few')::int4, NULL);
     PERFORM ${p}_forget(at, cardinality(works));
     RETURN answer;
   END IF;
@@ -110,7 +110,7 @@ BEGIN
     RETURN jsonb_build_object('tag', 'conflict', 'bound', 'open', 'state', 'expired');
   END IF;
   IF NOT renewal AND NOT h.forced AND NOT ${p}_fits(works, at, u, true) THEN
-    RETURN ${p}_refuse(works, at, u, true) || jsonb_build_object('reserved', h.usage);
+    RETURN ${p}_refuse(works, at, u, (command ->> 'few')::int4, h.id) || jsonb_build_object('reserved', h.usage);
   END IF;
   FOREACH w IN ARRAY works LOOP
     FOR i IN 1..cardinality(w.cells) LOOP
@@ -298,6 +298,7 @@ BEGIN
   RETURN jsonb_build_object('tag', 'reset', 'at', at);
 END`
   ),
+  // Gives the claims that are due, or with 'open' all, but for one that asks for more.
   fn(
     `${p}_status(command jsonb) RETURNS jsonb STABLE`,
     `DECLARE
@@ -313,7 +314,8 @@ BEGIN
       ) ORDER BY k.expires_at)
       FROM ${p}_claims k
       WHERE k.account = a.id AND k.open
-        AND k.expires_at <= greatest(a.seen, now_)
+        AND k.expires_at <= CASE WHEN command ? 'open' THEN 9e18::int8 ELSE greatest(a.seen, now_) END
+        AND k.hold IS DISTINCT FROM command ->> 'asking'
     ), '[]')
   ) END ORDER BY x.o), max(a.seen) INTO rows_, at
   FROM jsonb_array_elements(command -> 'accounts') WITH ORDINALITY x(j, o)

@@ -134,10 +134,24 @@ export const makeAccounts = (sql: SqlClient.SqlClient, settings: Settings, plans
     return { bench, expired }
   }
 
-  /** All open claims that are not due, for an exact wait. */
-  const pending = Effect.fnUntraced(function* ({ now, stored }: Loaded, but: string) {
+  /**
+   * The open claims that are not due, for an exact wait, but for the hold that asks for more: all, or a few that expire first
+   * and a few that are released first.
+   */
+  const pending = Effect.fnUntraced(function* ({ now, stored }: Loaded, asking: string, few: number | undefined) {
     const found: Array<ReadonlyArray<ClaimRow>> = []
-    for (const row of stored) found.push(yield* claims(row?.id, "open AND expires_at > ? AND hold <> ?", now, but))
+    if (few === undefined) {
+      for (const row of stored) found.push(yield* claims(row?.id, "open AND expires_at > ? AND hold <> ?", now, asking))
+      return found
+    }
+    const some = (where: string) =>
+      `SELECT * FROM (SELECT * FROM ${p}_claims WHERE account = ? AND ${where} AND expires_at > ? AND hold <> ?
+      ORDER BY expires_at LIMIT ?)`
+    const text = `${some("open")} UNION ${some("open AND charge = 0")} ORDER BY expires_at`
+    for (const row of stored) {
+      const params = [row?.id ?? null, now, asking, few]
+      found.push((yield* query<StoredClaim>(text, [...params, ...params])).map(claimOf))
+    }
     return found
   })
 

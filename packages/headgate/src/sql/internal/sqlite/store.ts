@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
 import type * as SqlClient from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
 import type { Alert } from "../../../Alert.ts"
 import { Entry } from "../../../internal/accounts.ts"
 import type { Account, Booked, Conflict, Hold, Refused } from "../../../internal/verbs.ts"
@@ -20,6 +21,7 @@ import {
 import { Bench, type ClaimRow, entryOf, Plans } from "../workbench.ts"
 import { makeAbandon } from "../abandon.ts"
 import { makeCall } from "../call.ts"
+import { isExact } from "../lookahead.ts"
 import { type Loaded, makeAccounts, type Opened } from "./accounts.ts"
 import type { Settings } from "../settings.ts"
 
@@ -33,6 +35,8 @@ interface StoredHold {
   readonly extension: string | null
   readonly ended: string | null
 }
+
+type Answer = Hold | Booked | Refused | Conflict
 
 /** Decides in this process, in a transaction that keeps all others out. */
 export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaStore.Service => {
@@ -122,6 +126,31 @@ export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaS
     return entry
   })
 
+  /**
+   * Decides without what is open. What refuses is decided again for an exact wait: with a few of the open claims, and with
+   * all of them where those are too few.
+   */
+  const decided = Effect.fnUntraced(function* <A extends { readonly answer: Answer }>(
+    loaded: Loaded,
+    asking: string,
+    decide: (opened: Opened) => Effect.Effect<A, SqlError>
+  ) {
+    let opened = open(loaded)
+    let decision = yield* decide(opened)
+    for (const few of [settings.few, undefined]) {
+      const { answer } = decision
+      if (answer._tag !== "Refused" || answer.reason === "tooLarge" || answer.held === 0) break
+      const holds = yield* pending(loaded, asking, few)
+      opened = open(loaded)
+      opened.bench.add(holds)
+      decision = yield* decide(opened)
+      const exact = decision.answer
+      if (few === undefined || exact._tag !== "Refused") break
+      if (isExact(opened.bench, exact, holds, few, loaded.now) === true) break
+    }
+    return { ...decision, opened }
+  })
+
   const findHold = (id: string) =>
     Effect.map(query<StoredHold>(`SELECT * FROM ${p}_holds WHERE id = ?`, [textOf(id)]), ([row]) => row)
 
@@ -187,16 +216,9 @@ export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaS
           const before = yield* known(id, content)
           if (before !== "new") return before === "same" ? new SqlHold(id, accounts, noAlerts) : otherContent(id)
           const loaded = yield* load(accounts)
-          let opened = open(loaded)
-          let answer = opened.bench.ledger.reserve(asked, loaded.now)
-          if (answer._tag === "Refused" && answer.reason !== "tooLarge") {
-            const holds = yield* pending(loaded, "")
-            if (holds.some((rows) => rows.length > 0)) {
-              opened = open(loaded)
-              opened.bench.add(holds)
-              answer = opened.bench.ledger.reserve(asked, loaded.now)
-            }
-          }
+          const { answer, opened } = yield* decided(loaded, "", ({ bench }) =>
+            Effect.succeed({ answer: bench.ledger.reserve(asked, loaded.now) })
+          )
           if (answer._tag === "Refused") {
             yield* save(loaded, opened)
             yield* forget(loaded)
@@ -243,15 +265,12 @@ export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaS
           return bench.ledger.extend(past, more, step, 0) as Booked | Conflict
         }
         const loaded = yield* load(accounts)
-        let opened = open(loaded)
-        let entry = yield* entryAt(id, hold, loaded, opened)
-        let answer = opened.bench.ledger.extend(entry, more, step, loaded.now)
-        if (answer._tag === "Refused" && answer.reason !== "tooLarge") {
-          opened = open(loaded)
-          opened.bench.add(yield* pending(loaded, id))
-          entry = yield* entryAt(id, hold, loaded, opened)
-          answer = opened.bench.ledger.extend(entry, more, step, loaded.now)
-        }
+        const { answer, entry, opened } = yield* decided(loaded, id, (opened) =>
+          Effect.map(entryAt(id, hold, loaded, opened), (entry) => ({
+            entry,
+            answer: opened.bench.ledger.extend(entry, more, step, loaded.now)
+          }))
+        )
         yield* save(loaded, opened)
         if (answer._tag === "Refused") return own(accounts, answer)
         if (answer._tag === "Booked") {
