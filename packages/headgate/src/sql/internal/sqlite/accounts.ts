@@ -97,16 +97,16 @@ export const makeAccounts = (sql: SqlClient.SqlClient, settings: Settings, plans
 
   const load = Effect.fnUntraced(function* (accounts: ReadonlyArray<Account>) {
     const stored: Array<StoredAccount | undefined> = []
-    const [known] = yield* query<{ readonly last: number }>(`SELECT last FROM ${p}_clock WHERE id = 1`)
-    const last = known?.last ?? 0
-    let now = Math.max(yield* clock, last)
+    let last = 0
+    let now = yield* clock
     for (const { plan, value } of accounts) {
-      const [row] = yield* query<StoredAccount>(`SELECT * FROM ${p}_accounts WHERE plan = ? AND value = ?`, [
-        textOf(plan.id),
-        textOf(value)
-      ])
-      stored.push(row)
-      now = Math.max(now, row?.seen ?? 0)
+      const [row] = yield* query<{ readonly last: number } & (StoredAccount | { readonly id: null })>(
+        `SELECT c.last, a.* FROM ${p}_clock c LEFT JOIN ${p}_accounts a ON a.plan = ? AND a.value = ? WHERE c.id = 1`,
+        [textOf(plan.id), textOf(value)]
+      )
+      stored.push(row === undefined || row.id === null ? undefined : row)
+      last = row?.last ?? 0
+      now = Math.max(now, last, stored.at(-1)?.seen ?? 0)
     }
     const rows = stored.map((row) => (row === undefined ? null : { ...row, cells: JSON.parse(row.cells) }))
     const due: Array<ReadonlyArray<ClaimRow>> = []
@@ -146,10 +146,10 @@ export const makeAccounts = (sql: SqlClient.SqlClient, settings: Settings, plans
     }
     const some = (where: string) =>
       `SELECT * FROM (SELECT * FROM ${p}_claims WHERE account = ? AND ${where} AND expires_at > ? AND hold <> ?
-      ORDER BY expires_at LIMIT ?)`
+      ORDER BY expires_at LIMIT ${few})`
     const text = `${some("open")} UNION ${some("open AND charge = 0")} ORDER BY expires_at`
     for (const row of stored) {
-      const params = [row?.id ?? null, now, asking, few]
+      const params = [row?.id ?? null, now, asking]
       found.push((yield* query<StoredClaim>(text, [...params, ...params])).map(claimOf))
     }
     return found
@@ -242,14 +242,14 @@ export const makeAccounts = (sql: SqlClient.SqlClient, settings: Settings, plans
       yield* query(`DELETE FROM ${p}_claims WHERE account IN (SELECT value FROM json_each(?)) AND hold = ?`, [held, id])
       yield* query(`DELETE FROM ${p}_holds WHERE id = ?`, [id])
     }
-    yield* query(
-      `DELETE FROM ${p}_accounts WHERE id IN (
-        SELECT id FROM ${p}_accounts a WHERE forget_at < ?
-          AND NOT EXISTS (SELECT 1 FROM ${p}_claims WHERE account = a.id)
-        ORDER BY forget_at LIMIT ?
-      )`,
-      [now, 2 * (accounts.length + 1)]
+    // SQLite prepares a statement anew in each call that has its limit as a parameter.
+    const idle = yield* query<{ readonly id: number }>(
+      `SELECT id FROM ${p}_accounts a WHERE forget_at < ?
+        AND NOT EXISTS (SELECT 1 FROM ${p}_claims WHERE account = a.id)
+      ORDER BY forget_at LIMIT ${2 * (accounts.length + 1)}`,
+      [now]
     )
+    for (const { id } of idle) yield* query(`DELETE FROM ${p}_accounts WHERE id = ?`, [id])
   })
 
   /** The values of a plan that have an account. */
