@@ -16,6 +16,9 @@
  * count (name, unit, window), not to their limits: who raises a limit keeps what is spent, and a quota that is added
  * finds what is held.
  *
+ * There is one time for all accounts, and it never runs backwards: if the clock jumps ahead and comes back, time stands
+ * still until the clock has caught up.
+ *
  * A call ends within `timeout`. Deadlocks, failed serializations and lost connections are tried again until then, by the
  * same id, so that nothing is booked twice. What fails is a `StoreError`: `"notApplied"`, or `"unknown"` where an answer
  * was lost; a reservation of which nobody knows is then released in the background. A call takes no part in a transaction
