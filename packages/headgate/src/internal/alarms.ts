@@ -5,17 +5,23 @@ import { makeAlert } from "./alerts.ts"
 import { type Cell, concurrencyWindow, type Counter } from "./cell.ts"
 
 /** When the window in which an alert fired is over. */
-const overAt = ({ concurrency, drain, slots }: Counter, fired: number): number => {
+export const overAt = ({ concurrency, drain, slots }: Counter, fired: number): number => {
   if (concurrency) return fired + concurrencyWindow
   return drain === undefined ? slots.endOf(slots.slotAt(fired)) : fired + drain.period
 }
 
-/** Arms again what fired in a window that is over, if usage has fallen back below it. */
+/**
+ * Arms again what fired in a window that is over, if usage has fallen back below it. A counter may have fired at thresholds
+ * that it does not know: below those is what is not used at all.
+ */
 export const rearm = (counter: Counter, cell: Cell, now: number): void => {
   const { fired } = cell
   if (fired === undefined) return
   for (let place = 0; place < fired.length; place++) {
-    const below = place >= counter.alertAt.length || cell.used < counter.alertAt[place]! * counter.capacity
+    const threshold = counter.alertAt[place]
+    const below =
+      place === fired.length - 1 ||
+      (threshold === undefined ? cell.used === 0 : cell.used < threshold * counter.capacity)
     if (fired[place]! > 0 && below && overAt(counter, fired[place]!) <= now) fired[place] = 0
   }
 }

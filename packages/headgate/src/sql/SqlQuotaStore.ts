@@ -16,15 +16,20 @@
  * count (name, unit, window), not to their limits: who raises a limit keeps what is spent, and a quota that is added
  * finds what is held.
  *
+ * There is one time for all accounts, and it never runs backwards: if the clock jumps ahead and comes back, time stands
+ * still until the clock has caught up.
+ *
  * A call ends within `timeout`. Deadlocks, failed serializations and lost connections are tried again until then, by the
  * same id, so that nothing is booked twice. What fails is a `StoreError`: `"notApplied"`, or `"unknown"` where an answer
- * was lost. A call takes no part in a transaction of its caller.
+ * was lost; a reservation of which nobody knows is then released in the background. A call takes no part in a transaction
+ * of its caller.
  *
  * @since 0.1.0
  */
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
 import type { MigrationError } from "effect/sql/Migrator"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
@@ -56,8 +61,9 @@ export interface Options {
  * @category constructors
  * @since 0.1.0
  */
-export const make = (options?: Options): Effect.Effect<QuotaStore.Service, MigrationError | SqlError, SqlClient> =>
-  makeStore(options)
+export const make = (
+  options?: Options
+): Effect.Effect<QuotaStore.Service, MigrationError | SqlError, SqlClient | Scope.Scope> => makeStore(options)
 
 /**
  * A store in the database of the `SqlClient`.

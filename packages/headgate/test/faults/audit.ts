@@ -103,7 +103,8 @@ export const ofRows = (rows: ReadonlyArray<Readonly<Record<string, unknown>>>): 
   new Audit(
     new Map(
       rows.map(({ actual, content, ended, id, usage }): [string, Entry] => {
-        const [verb] = JSON.parse(String(content)) as [string]
+        // What was released before it arrived has no content.
+        const [verb] = JSON.parse(String(content) || "[]") as [string?]
         const end = verb === "record" ? "recorded" : ended === null ? "open" : (String(ended) as "settled" | "released")
         const amounts = JSON.parse(String(end === "settled" ? actual : usage)) as ReadonlyArray<number>
         return [String(id), { ended: end, tokens: amounts[4]!, charge: verb === "reserve, then charge" }]

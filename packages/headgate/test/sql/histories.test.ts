@@ -1,7 +1,9 @@
 // Random histories on both databases, step by step against the pure ledger: every answer and every counter.
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
-import { type Quota, type QuotaStore, Window } from "headgate"
+import { SqlClient } from "effect/sql/SqlClient"
+import { type Quota, QuotaStore, Usage, Window } from "headgate"
+import type { Entry } from "../../src/internal/accounts.ts"
 import { Ledger } from "../../src/internal/ledger.ts"
 import { generate, type Setting, type Step } from "../internal/histories.ts"
 import { account, command, seedOf, usage } from "../internal/support.ts"
@@ -52,22 +54,41 @@ const own = (name: string, { accounts, start }: Setting): Setting => {
   return { accounts: accounts.map(({ plan, value }) => ({ plan: plans.get(plan)!, value })), start }
 }
 
-const run = (name: string, setting: Setting, steps: ReadonlyArray<Step>, store: QuotaStore.Service, clock: TestClock) =>
+interface Tested {
+  readonly clock: TestClock
+  readonly prefix: string
+  /** Milliseconds after which the store forgets holds; the ledger never does. */
+  readonly retention: number
+}
+
+const run = (name: string, setting: Setting, steps: ReadonlyArray<Step>, { clock, prefix, retention }: Tested) =>
   Effect.gen(function* () {
+    const store = yield* QuotaStore.QuotaStore
+    const sql = yield* SqlClient
     const { accounts, start } = own(name, setting)
     const ledger = new Ledger(12)
+    // Each history has a time of its own.
+    yield* sql.unsafe(`UPDATE ${prefix}_clock SET last = 0`)
+    const other = [account([], { id: `${name} other` })]
+    let latest = start
     const holds: Array<readonly [hold: QuotaStore.Hold, pure: QuotaStore.Hold]> = []
     const extensions = new Map<string, readonly [step: number, more: Parameters<typeof usage>[0]]>()
     clock.now = start
     for (const [index, step] of steps.entries()) {
-      // Time is that of what a call touches; it never runs backwards here.
-      clock.now += Math.max(0, step.wait)
+      if (step.wait < 0) {
+        // What only looked something up has not told the store how late it is.
+        yield* store.record(other, Usage.zero, undefined)
+        ledger.status(other, clock.now)
+      }
+      clock.now += step.wait
       const { now } = clock
+      latest = Math.max(latest, now)
       let answer: Answer | undefined
       let expected: Answer | undefined
       const [hold, pure] = holds[("hold" in step ? step.hold : 0) % Math.max(1, holds.length)] ?? []
       const of = "accounts" in step ? step.accounts.map((place) => accounts[place]!) : []
-      const id = (id: string | undefined) => (id === undefined ? undefined : `${name} ${id}`)
+      const id = (id: string | undefined) =>
+        id === undefined || retention < longRetention ? undefined : `${name} ${id}`
       if (step.verb === "reserve") {
         const asked = command(of, usage(step.usage), { ...step.options, id: id(step.options.id) })
         answer = yield* store.reserve(asked)
@@ -83,7 +104,7 @@ const run = (name: string, setting: Setting, steps: ReadonlyArray<Step>, store: 
         const target = step.plans ? { plans: of.map(({ plan }) => plan) } : { accounts: of }
         yield* store.reset(target)
         ledger.reset(target, now)
-      } else if (hold === undefined || pure === undefined) {
+      } else if (hold === undefined || pure === undefined || (pure as Entry).expiresAt + retention < latest) {
         continue
       } else if (step.verb === "extend") {
         const last = extensions.get(hold.id)
@@ -152,6 +173,12 @@ const scripts: ReadonlyArray<
     [reserve(0, 50), reserve(0, 50), extend(1, 10), reserve(1, 0), reserve(0, 1)]
   ],
   [
+    "an extension that two quotas refuse, which tells of both, once",
+    quotas,
+    0,
+    [reserve(0, 80), extend(0, 30), reserve(0, 30), extend(1, 101), reserve(1, 101)]
+  ],
+  [
     "limits that are hit while a throttle lasts, and after it",
     [
       { unit: "tokens", limit: 100, window: Window.sliding("1 hour"), name: "wide" },
@@ -186,17 +213,22 @@ const scripts: ReadonlyArray<
   ]
 ]
 
+const longRetention = 36_500 * 86_400_000
+
 const share = Number(process.env["HEADGATE_HISTORIES"] ?? 2_500) / 2_500
 
-const suite = (
-  name: string,
-  many: number,
-  layer: () => Layer.Layer<QuotaStore.QuotaStore, unknown>,
-  clock: TestClock
-) => {
+const suite = (name: string, many: number, client: () => Layer.Layer<SqlClient, unknown>) => {
+  const clock = new TestClock()
+  const prefix = newPrefix()
+  const tested = { clock, prefix, retention: longRetention }
+  const layer = (retention = longRetention) =>
+    storeLayer({ clock: () => clock.now, tick: 0, few: 2, prefix, retention }).pipe(Layer.provideMerge(client()))
+  const runAll = <E>(all: Effect.Effect<void, E, QuotaStore.QuotaStore | SqlClient>, retention?: number) =>
+    Effect.runPromise(Effect.orDie(Effect.provide(all, layer(retention))))
+
   it.each(scripts)("agree with the ledger: %s", async (title, quotas, throttle, steps) => {
     const setting = { accounts: [account(quotas, { id: title, throttle })], start: clock.now }
-    await use(layer(), (store) => run(title, setting, steps, store, clock))
+    await runAll(run(title, setting, steps, tested))
   })
 
   it("agree with the ledger on steps of extensions that came twice", () =>
@@ -226,23 +258,25 @@ const suite = (
     ))
 
   const histories = Math.ceil(many * share)
-  it(`agree with the ledger, ${histories} of them`, { timeout: 300_000 }, async () => {
-    const seed = seedOf(`random histories on ${name}`)
-    await use(layer(), (store) =>
+  it.each([
+    ["", longRetention],
+    [", forgetting holds after a second", 1000]
+  ])(`agree with the ledger, ${histories} of them%s`, { timeout: 300_000 }, async (what, retention) => {
+    const seed = seedOf(`random histories on ${name}${what}`)
+    await runAll(
       Effect.gen(function* () {
         for (let index = 0; index < histories; index++) {
           const [setting, steps] = generate(seed + index)
-          yield* run(`HEADGATE_SEED=${seed + index}`, setting, steps, store, clock)
+          yield* run(`HEADGATE_SEED=${seed + index}${what}`, setting, steps, { ...tested, retention })
         }
-      })
+      }),
+      retention
     )
   })
 }
 
 describe("random histories on SQLite", () => {
-  const clock = new TestClock()
-  const store = storeLayer({ clock: () => clock.now, retention: "36500 days" })
-  suite("SQLite", 150, () => store.pipe(Layer.provide(sqlite(":memory:"))), clock)
+  suite("SQLite", 150, () => sqlite(":memory:"))
 })
 
 describe.skipIf(missing !== undefined)(named("random histories on PostgreSQL"), () => {
@@ -251,7 +285,5 @@ describe.skipIf(missing !== undefined)(named("random histories on PostgreSQL"), 
     server = await startPostgres({ settings: ["synchronous_commit = off"] })
   }, 60_000)
   afterAll(() => server.stop())
-  const clock = new TestClock()
-  const store = storeLayer({ clock: () => clock.now, prefix: newPrefix(), retention: "36500 days" })
-  suite("PostgreSQL", 40, () => store.pipe(Layer.provide(postgres(server.url))), clock)
+  suite("PostgreSQL", 40, () => postgres(server.url))
 })

@@ -1,12 +1,9 @@
-import * as Duration from "effect/Duration"
 import type { Alert } from "../../Alert.ts"
 import { makeAlert } from "../../internal/alerts.ts"
 import type { Counter } from "../../internal/cell.ts"
 import type { Account, Booked, Conflict, Hold } from "../../internal/verbs.ts"
 import type { Money } from "../../Money.ts"
-import type * as Quota from "../../Quota.ts"
 import type { Usage } from "../../Usage.ts"
-import type * as Window from "../../Window.ts"
 
 /** A hold in a database: its id is what counts there; the rest is for telling what becomes of it. */
 export class SqlHold implements Hold {
@@ -77,27 +74,6 @@ export const contentOf = (
   accounts: ReadonlyArray<Account>,
   usage: Usage
 ): string => JSON.stringify([verb, accounts.map(({ plan, value }) => [plan.id, value]), amountsOf(usage)])
-
-/**
- * Which counter of an account a quota looks at. What a quota allows is no part of it, so that spending is not forgotten
- * when a limit is changed.
- */
-export const keyOf = ({ cachedInput, name, unit, window }: Quota.Quota): string =>
-  JSON.stringify([name, unit, cachedInput, ...windowKey(window)])
-
-const windowKey = (window: Window.Window): ReadonlyArray<string | number> => {
-  switch (window._tag) {
-    case "Sliding":
-    case "Fixed":
-      return [window._tag, Duration.toMillis(window.length)]
-    case "Calendar":
-      return [window._tag, window.period, window.timeZone, window.weekStartsOn]
-    case "Bucket":
-      return [window._tag, Duration.toMillis(window.refill)]
-    case "Lifetime":
-      return [window._tag]
-  }
-}
 
 /** The alerts of thresholds that fired in the database, told as `[account, quota, place, used]`. */
 export type Told = readonly [account: number, quota: number, place: number, used: number]

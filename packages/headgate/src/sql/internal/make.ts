@@ -2,6 +2,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
@@ -14,9 +15,15 @@ import type { Settings } from "./settings.ts"
 import { makeSqlite } from "./sqlite/store.ts"
 import { schema as sqliteSchema } from "./sqlite/schema.ts"
 
-/** What tests may choose beyond the options: the store's clock, in milliseconds since the epoch. */
+/**
+ * What tests may choose beyond the options: the store's clock, in milliseconds since the epoch; by how many of them the time
+ * that the database knows of may lag behind (default 1 second, so that it is not written in each call); and how many open
+ * claims of an account a refusal looks at before it looks at all of them (default 100).
+ */
 export interface InternalOptions extends Options {
   readonly clock?: (() => number) | undefined
+  readonly tick?: number | undefined
+  readonly few?: number | undefined
 }
 
 const reject = (option: string, bound: string, value: unknown): never => {
@@ -25,7 +32,7 @@ const reject = (option: string, bound: string, value: unknown): never => {
 
 const maxTtl = 8.64e15 / 4
 
-const settingsOf = (options: InternalOptions): Settings => {
+const settingsOf = (options: InternalOptions, scope: Scope.Scope): Settings => {
   const duration = (name: "timeout" | "retention", input: Duration.Input): Duration.Duration => {
     const duration = Option.getOrUndefined(Duration.fromInput(input))
     const millis = duration === undefined ? NaN : Duration.toMillis(duration)
@@ -41,7 +48,10 @@ const settingsOf = (options: InternalOptions): Settings => {
     retention: Math.ceil(Duration.toMillis(duration("retention", options.retention ?? "1 hour"))),
     newId: () => `${store}-${holds++}`,
     clock: options.clock,
-    ttlOf: (ttl) => Math.min(maxTtl, Math.max(0, Math.ceil(ttl)))
+    tick: options.tick ?? 1000,
+    few: options.few ?? 100,
+    ttlOf: (ttl) => Math.min(maxTtl, Math.max(0, Math.ceil(ttl))),
+    scope
   }
 }
 
@@ -61,9 +71,9 @@ const migrate = (sql: SqlClient.SqlClient, { prefix, timeout }: Settings, statem
 
 export const makeStore = (
   options: InternalOptions = {}
-): Effect.Effect<QuotaStore.Service, Migrator.MigrationError | SqlError, SqlClient.SqlClient> =>
-  Effect.suspend(() => {
-    const settings = settingsOf(options)
+): Effect.Effect<QuotaStore.Service, Migrator.MigrationError | SqlError, SqlClient.SqlClient | Scope.Scope> =>
+  Effect.flatMap(Effect.scope, (scope) => {
+    const settings = settingsOf(options, scope)
     const { prefix } = settings
     return Effect.flatMap(SqlClient.SqlClient, (client) => {
       const sql = client.withoutTransforms()

@@ -1,4 +1,5 @@
 import type * as Duration from "effect/Duration"
+import type * as Scope from "effect/Scope"
 
 /** What the stores of both databases are made with. */
 export interface Settings {
@@ -11,5 +12,11 @@ export interface Settings {
   readonly newId: () => string
   /** The store's clock in tests; the database's own unless given. */
   readonly clock: (() => number) | undefined
+  /** By how many milliseconds the time that the database knows of may lag behind the time of its last call. */
+  readonly tick: number
+  /** How many open claims of an account a refusal looks at first. */
+  readonly few: number
   readonly ttlOf: (ttl: number) => number
+  /** What is still done in the background ends with it. */
+  readonly scope: Scope.Scope
 }

@@ -1,11 +1,13 @@
 import * as Duration from "effect/Duration"
 import { type AccountState, Book, Claim, Entry } from "../../internal/accounts.ts"
+import { overAt } from "../../internal/alarms.ts"
 import type { Counter } from "../../internal/cell.ts"
+import { keyOf } from "../../internal/counterKey.ts"
 import { Ledger } from "../../internal/ledger.ts"
 import type { Account, Plan, Reserve } from "../../internal/verbs.ts"
 import type { Quota } from "../../Quota.ts"
 import * as Window from "../../Window.ts"
-import { type Amounts, keyOf, usageOf } from "./answers.ts"
+import { type Amounts, usageOf } from "./answers.ts"
 
 /** Shared stores cut sliding windows into 12 slots. */
 export const slots = 12
@@ -157,7 +159,8 @@ export class Bench {
         cell.held = stored.held
         cell.older = stored.older ? [...stored.older] : undefined
         const places = state.book.counters[place]!.alertAt.length + 1
-        cell.fired = stored.fired?.length === places ? [...stored.fired] : undefined
+        const fits = place >= account.plan.quotas.length || stored.fired?.length === places
+        if (stored.fired && fits) cell.fired = [...stored.fired]
       }
       return state
     })
@@ -203,16 +206,17 @@ export class Bench {
     this.ledger["at"](now)
   }
 
-  /** What is now to be stored of an account. Counters that its plan does not look at are dropped once they are empty. */
-  cellsOf(index: number): ReadonlyArray<CellRow> {
+  /** What is now to be stored of an account. Counters that its plan does not look at are dropped once nothing is left of them. */
+  cellsOf(index: number, now: number): ReadonlyArray<CellRow> {
     const state = this.states[index]!
     const own = this.accounts[index]!.plan.quotas.length
     const cells: Array<CellRow> = []
     for (const [place, { fired, held, older, recent, slot, used }] of state.cells.entries()) {
-      if (place >= own && used === 0 && held === 0) continue
+      const counter = state.book.counters[place]!
+      const hasFired = fired?.some((at) => at > 0 && overAt(counter, at) > now) === true
+      if (place >= own && used === 0 && held === 0 && !hasFired) continue
       const key = this.prepared[index]!.keys[place]!
-      const refill = state.book.counters[place]!.drain?.limit
-      cells.push({ key, slot, recent, used, held, older, fired, refill })
+      cells.push({ key, slot, recent, used, held, older, fired, refill: counter.drain?.limit })
     }
     return cells
   }

@@ -1,5 +1,9 @@
 import { fn } from "./fn.ts"
 
+/** The clock that a call was given, or the server's. */
+const clockOf = (given: string): string =>
+  `coalesce(${given}, floor(extract(epoch FROM clock_timestamp()) * 1000)::int8)`
+
 /** The accounts of a call: locked, brought to its time, saved, and forgotten when nothing is left of them. */
 export const accounts = (p: string): ReadonlyArray<string> => [
   // Lets holds expire that are due: what they hold is charged or released at the time at which they expired.
@@ -64,7 +68,7 @@ END`
   ),
   // Locks the accounts of a call, makes those that are missing, and brings them to the time of the call.
   fn(
-    `${p}_open(accounts jsonb, clock int8, OUT works ${p}_work[], OUT at int8)`,
+    `${p}_open(command jsonb, OUT works ${p}_work[], OUT at int8)`,
     `DECLARE
   asked record;
   found_ ${p}_accounts;
@@ -76,6 +80,9 @@ END`
   places int4[];
   limits int4[];
   place int4;
+  accounts jsonb := command -> 'accounts';
+  clock int8 := command ->> 'clock';
+  last int8;
 BEGIN
   works := array_fill(NULL::${p}_work, ARRAY[jsonb_array_length(accounts)]);
   at := 0;
@@ -113,7 +120,13 @@ BEGIN
     works[asked.o] := w;
     at := greatest(at, found_.seen);
   END LOOP;
-  at := greatest(at, ${p}_now(clock));
+  SELECT k.last INTO last FROM ${p}_clock k WHERE k.id = 1;
+  at := greatest(at, last, ${clockOf("clock")});
+  IF at > last + (command ->> 'tick')::int8 THEN
+    -- Nobody waits for who writes it.
+    PERFORM FROM ${p}_clock k WHERE k.id = 1 AND k.last < at FOR UPDATE SKIP LOCKED;
+    IF FOUND THEN UPDATE ${p}_clock k SET last = at WHERE k.id = 1; END IF;
+  END IF;
   FOR n IN 1..cardinality(works) LOOP
     w := works[n];
     cells := w.cells;
@@ -186,18 +199,21 @@ END`
   fn(
     `${p}_now(clock int8) RETURNS int8`,
     `BEGIN
-  RETURN coalesce(clock, floor(extract(epoch FROM clock_timestamp()) * 1000)::int8);
+  RETURN greatest(${clockOf("clock")}, (SELECT k.last FROM ${p}_clock k WHERE k.id = 1));
 END`
   ),
-  // Forgets a few records whose time is over, and accounts that no window remembers. It waits for no lock.
+  // Forgets records whose time is over, and accounts that no window remembers: now and then, but then more of them than
+  // such calls have made since. It waits for no lock, and goes by the time that stays known if the clock is set back.
   fn(
-    `${p}_forget(at int8) RETURNS void`,
+    `${p}_forget(at int8, many int4) RETURNS void`,
     `DECLARE
   h record;
   a ${p}_accounts;
   w ${p}_work;
   done boolean;
 BEGIN
+  IF random() >= 0.2 THEN RETURN; END IF;
+  at := least(at, (SELECT k.last FROM ${p}_clock k WHERE k.id = 1));
   FOR h IN
     SELECT id, accounts FROM ${p}_holds WHERE forget_at < at ORDER BY forget_at LIMIT 10 FOR UPDATE SKIP LOCKED
   LOOP
@@ -226,7 +242,7 @@ BEGIN
   DELETE FROM ${p}_accounts WHERE id IN (
     SELECT x.id FROM ${p}_accounts x
     WHERE x.forget_at < at AND NOT EXISTS (SELECT FROM ${p}_claims k WHERE k.account = x.id)
-    ORDER BY x.forget_at LIMIT 10 FOR UPDATE SKIP LOCKED
+    ORDER BY x.forget_at LIMIT 10 * (many + 1) FOR UPDATE SKIP LOCKED
   );
 END`
   )

@@ -67,14 +67,16 @@ BEGIN
   RETURN c;
 END`
   ),
-  // Lets alerts fire again whose window is over, if usage has fallen back below them.
+  // Lets alerts fire again whose window is over, if usage has fallen back below them. Where no quota looks at the cell, its
+  // thresholds are not known: below those is what is not used at all.
   fn(
     `${p}_rearm(c ${p}_cell, at int8, q ${p}_quota) RETURNS ${p}_cell IMMUTABLE`,
     `DECLARE
-  thresholds int4 := coalesce(cardinality(q.alert_at), 0);
+  thresholds int4 := CASE WHEN q.key IS NULL THEN cardinality(c.fired) - 1 ELSE coalesce(cardinality(q.alert_at), 0) END;
+  start int8 := coalesce(q.start, c.until);
   fired int8;
 BEGIN
-  IF c.fired IS NULL OR q.key IS NULL THEN RETURN c; END IF;
+  IF c.fired IS NULL THEN RETURN c; END IF;
   IF cardinality(c.fired) <> thresholds + 1 THEN
     c.fired := NULL;
     RETURN c;
@@ -82,11 +84,11 @@ BEGIN
   FOR place IN 1..thresholds + 1 LOOP
     fired := c.fired[place];
     CONTINUE WHEN fired = 0;
-    CONTINUE WHEN place <= thresholds AND c.used >= q.alert_at[place] * q.capacity;
+    CONTINUE WHEN place <= thresholds AND c.used >= coalesce(q.alert_at[place] * q.capacity, 1);
     IF (CASE c.kind
       WHEN 'slots' THEN (fired / c.length + c.live + 1) * c.length <= at
       WHEN 'bucket' THEN fired + c.length <= at
-      WHEN 'calendar' THEN fired < q.start AND at >= q.start
+      WHEN 'calendar' THEN fired < start AND at >= start
       WHEN 'now' THEN fired + 60000 <= at
       ELSE false
     END) THEN

@@ -10,7 +10,7 @@ import { verbs } from "./verbs.ts"
  * messages, counters) is not decided here: a refusal returns the rows it was decided on, and the ledger itself explains it.
  *
  * Each function is one transaction. It locks the rows of its accounts in the order of plan and value, takes the time then
- * (never before what these accounts have seen), and first lets holds expire that are due.
+ * (never before the store's), and first lets holds expire that are due.
  */
 export const schema = (prefix: string): ReadonlyArray<string> =>
   [tables, cells, accounts, decisions, verbs].flatMap((part) => part(prefix))

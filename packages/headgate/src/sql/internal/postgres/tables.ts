@@ -50,6 +50,10 @@ export const tables = (p: string): ReadonlyArray<string> => [
   PRIMARY KEY (account, hold)
 )`,
   `CREATE INDEX ${p}_claims_due ON ${p}_claims (account, expires_at) WHERE open`,
+  `CREATE INDEX ${p}_claims_released ON ${p}_claims (account, expires_at) WHERE open AND NOT charge`,
+  // The store's time: no call is decided before it, whatever the server's clock says.
+  `CREATE TABLE ${p}_clock (id int4 PRIMARY KEY, last int8 NOT NULL) WITH (fillfactor = 10)`,
+  `INSERT INTO ${p}_clock (id, last) VALUES (1, 0)`,
   // One account under way in a function. limits[cell] is the quota of this call that looks at the cell, if one does.
   `CREATE TYPE ${p}_work AS (
   id int8, cells ${p}_cell[], quotas ${p}_quota[], places int4[], limits int4[],

@@ -21,20 +21,24 @@ export const verbs = (p: string): ReadonlyArray<string> => [
   q ${p}_quota;
   fired int8[];
   told jsonb;
+  answer jsonb;
 BEGIN
   SELECT * INTO known FROM ${p}_holds h WHERE h.id = command ->> 'id';
   IF FOUND THEN
     IF known.content <> command ->> 'content' THEN RETURN jsonb_build_object('tag', 'other'); END IF;
     RETURN jsonb_build_object('tag', 'known', 'told', known.told, 'at', known.expires_at - known.ttl);
   END IF;
-  SELECT * INTO works, at FROM ${p}_open(command -> 'accounts', (command ->> 'clock')::int8);
+  SELECT * INTO works, at FROM ${p}_open(command);
   IF mode <> 'force' AND NOT ${p}_fits(works, at, u, false) THEN
-    RETURN ${p}_refuse(works, at, u, NULL);
+    answer := ${p}_refuse(works, at, u, (command ->> 'few')::int4, NULL);
+    PERFORM ${p}_forget(at, cardinality(works));
+    RETURN answer;
   END IF;
   IF mode = 'ask' THEN
     FOREACH w IN ARRAY works LOOP
       IF w.dirty THEN PERFORM ${p}_save(w, at); END IF;
     END LOOP;
+    PERFORM ${p}_forget(at, cardinality(works));
     RETURN jsonb_build_object('tag', 'held', 'at', at);
   END IF;
   FOR n IN 1..cardinality(works) LOOP
@@ -68,7 +72,7 @@ BEGIN
   SELECT x.id, command ->> 'id', u, CASE WHEN booked THEN 'booked' ELSE 'held' END, queued,
     (command ->> 'charge')::boolean, at + ttl, at, x.resets
   FROM unnest(works) x;
-  IF random() < 0.2 THEN PERFORM ${p}_forget(at); END IF;
+  PERFORM ${p}_forget(at, cardinality(works));
   RETURN jsonb_build_object('tag', 'held', 'at', at, 'told', told);
 END`
   ),
@@ -95,7 +99,7 @@ BEGIN
   IF h.ended IS NOT NULL THEN
     RETURN jsonb_build_object('tag', 'conflict', 'bound', 'open', 'state', 'ended');
   END IF;
-  SELECT * INTO works, at FROM ${p}_open(command -> 'accounts', (command ->> 'clock')::int8);
+  SELECT * INTO works, at FROM ${p}_open(command);
   IF at >= h.expires_at OR EXISTS (
     SELECT FROM ${p}_claims k
     WHERE k.account = ANY (h.accounts) AND k.hold = h.id AND k.state <> 'held' AND NOT (renewal AND k.open)
@@ -106,7 +110,7 @@ BEGIN
     RETURN jsonb_build_object('tag', 'conflict', 'bound', 'open', 'state', 'expired');
   END IF;
   IF NOT renewal AND NOT h.forced AND NOT ${p}_fits(works, at, u, true) THEN
-    RETURN ${p}_refuse(works, at, u, h.usage) || jsonb_build_object('reserved', h.usage);
+    RETURN ${p}_refuse(works, at, u, (command ->> 'few')::int4, h.id) || jsonb_build_object('reserved', h.usage);
   END IF;
   FOREACH w IN ARRAY works LOOP
     FOR i IN 1..cardinality(w.cells) LOOP
@@ -131,7 +135,8 @@ BEGIN
   RETURN jsonb_build_object('tag', 'booked', 'reserved', h.usage, 'at', at);
 END`
   ),
-  // Settles a hold for what was used, or releases it where nothing is given.
+  // Settles a hold for what was used, or releases it where nothing is given. Where it may still be on its way, its id is
+  // taken, so that it is not made when it arrives.
   fn(
     `${p}_end(command jsonb) RETURNS jsonb`,
     `DECLARE
@@ -153,7 +158,15 @@ END`
   told jsonb;
 BEGIN
   SELECT * INTO h FROM ${p}_holds x WHERE x.id = command ->> 'id' FOR UPDATE;
-  IF NOT FOUND THEN RETURN jsonb_build_object('tag', 'forgotten'); END IF;
+  IF NOT FOUND THEN
+    IF command ? 'retention' THEN
+      at := ${p}_now((command ->> 'clock')::int8);
+      INSERT INTO ${p}_holds (id, content, accounts, usage, ttl, expires_at, ended, forget_at) VALUES (
+        command ->> 'id', '', '{}', '{0,0,0,0,0,0}', 0, at, 'released', at + (command ->> 'retention')::int8
+      );
+    END IF;
+    RETURN jsonb_build_object('tag', 'forgotten');
+  END IF;
   IF h.ended IS NOT NULL THEN
     IF h.ended <> verb THEN
       RETURN jsonb_build_object('tag', 'conflict', 'bound', 'open', 'state', h.ended);
@@ -165,7 +178,7 @@ BEGIN
     END IF;
     RETURN jsonb_build_object('tag', 'repeated', 'reserved', h.usage, 'told', h.told, 'at', h.expires_at);
   END IF;
-  SELECT * INTO works, at FROM ${p}_open(command -> 'accounts', (command ->> 'clock')::int8);
+  SELECT * INTO works, at FROM ${p}_open(command);
   FOR n IN 1..cardinality(works) LOOP
     w := works[n];
     cells := w.cells;
@@ -224,7 +237,7 @@ BEGIN
     IF known.content <> command ->> 'content' THEN RETURN jsonb_build_object('tag', 'other'); END IF;
     RETURN jsonb_build_object('tag', 'repeated', 'told', known.told, 'at', known.expires_at);
   END IF;
-  SELECT * INTO works, at FROM ${p}_open(command -> 'accounts', (command ->> 'clock')::int8);
+  SELECT * INTO works, at FROM ${p}_open(command);
   FOR n IN 1..cardinality(works) LOOP
     w := works[n];
     cells := w.cells;
@@ -250,7 +263,7 @@ BEGIN
     command ->> 'id', command ->> 'content', '{}', u, 0, at, 'recorded', told,
     at + (command ->> 'retention')::int8
   );
-  IF random() < 0.2 THEN PERFORM ${p}_forget(at); END IF;
+  PERFORM ${p}_forget(at, cardinality(works));
   RETURN jsonb_build_object('tag', 'booked', 'told', told, 'at', at);
 END`
   ),
@@ -268,7 +281,7 @@ BEGIN
     INTO accounts FROM ${p}_accounts a
     WHERE a.plan IN (SELECT jsonb_array_elements_text(command -> 'plans'));
   END IF;
-  SELECT * INTO works, at FROM ${p}_open(accounts, (command ->> 'clock')::int8);
+  SELECT * INTO works, at FROM ${p}_open(command || jsonb_build_object('accounts', accounts));
   FOREACH w IN ARRAY works LOOP
     w.throttled := 0;
     w.resets := w.resets + 1;
@@ -285,10 +298,12 @@ BEGIN
   RETURN jsonb_build_object('tag', 'reset', 'at', at);
 END`
   ),
+  // Gives the claims that are due, or with 'open' all, but for one that asks for more.
   fn(
     `${p}_status(command jsonb) RETURNS jsonb STABLE`,
     `DECLARE
   rows_ jsonb;
+  now_ int8 := ${p}_now((command ->> 'clock')::int8);
   at int8;
 BEGIN
   SELECT jsonb_agg(CASE WHEN a.id IS NULL THEN 'null' ELSE jsonb_build_object(
@@ -299,14 +314,13 @@ BEGIN
       ) ORDER BY k.expires_at)
       FROM ${p}_claims k
       WHERE k.account = a.id AND k.open
-        AND k.expires_at <= greatest(a.seen, ${p}_now((command ->> 'clock')::int8))
+        AND k.expires_at <= CASE WHEN command ? 'open' THEN 9e18::int8 ELSE greatest(a.seen, now_) END
+        AND k.hold IS DISTINCT FROM command ->> 'asking'
     ), '[]')
   ) END ORDER BY x.o), max(a.seen) INTO rows_, at
   FROM jsonb_array_elements(command -> 'accounts') WITH ORDINALITY x(j, o)
   LEFT JOIN ${p}_accounts a ON a.plan = x.j ->> 'plan' AND a.value = x.j ->> 'value';
-  RETURN jsonb_build_object(
-    'tag', 'rows', 'at', greatest(at, ${p}_now((command ->> 'clock')::int8)), 'rows', rows_
-  );
+  RETURN jsonb_build_object('tag', 'rows', 'at', greatest(at, now_), 'rows', rows_);
 END`
   )
 ]

@@ -48,6 +48,8 @@ export interface Loaded {
   readonly stored: ReadonlyArray<StoredAccount | undefined>
   readonly rows: ReadonlyArray<AccountRow | null>
   readonly now: number
+  /** The latest time that the database knows of. */
+  readonly last: number
   readonly due: ReadonlyArray<ReadonlyArray<ClaimRow>>
   /** All open claims, where a plan looks at a counter that its account does not have yet. */
   readonly open: ReadonlyArray<ReadonlyArray<ClaimRow>> | undefined
@@ -95,14 +97,16 @@ export const makeAccounts = (sql: SqlClient.SqlClient, settings: Settings, plans
 
   const load = Effect.fnUntraced(function* (accounts: ReadonlyArray<Account>) {
     const stored: Array<StoredAccount | undefined> = []
+    let last = 0
     let now = yield* clock
     for (const { plan, value } of accounts) {
-      const [row] = yield* query<StoredAccount>(`SELECT * FROM ${p}_accounts WHERE plan = ? AND value = ?`, [
-        textOf(plan.id),
-        textOf(value)
-      ])
-      stored.push(row)
-      now = Math.max(now, row?.seen ?? 0)
+      const [row] = yield* query<{ readonly last: number } & (StoredAccount | { readonly id: null })>(
+        `SELECT c.last, a.* FROM ${p}_clock c LEFT JOIN ${p}_accounts a ON a.plan = ? AND a.value = ? WHERE c.id = 1`,
+        [textOf(plan.id), textOf(value)]
+      )
+      stored.push(row === undefined || row.id === null ? undefined : row)
+      last = row?.last ?? 0
+      now = Math.max(now, last, stored.at(-1)?.seen ?? 0)
     }
     const rows = stored.map((row) => (row === undefined ? null : { ...row, cells: JSON.parse(row.cells) }))
     const due: Array<ReadonlyArray<ClaimRow>> = []
@@ -116,7 +120,7 @@ export const makeAccounts = (sql: SqlClient.SqlClient, settings: Settings, plans
       open = []
       for (const row of stored) open.push(yield* claims(row?.id, "open"))
     }
-    return { accounts, stored, rows, now, due, open } satisfies Loaded
+    return { accounts, stored, rows, now, last, due, open } satisfies Loaded
   })
 
   const open = (loaded: Loaded, others: "kept" | "ignored" = "kept"): Opened => {
@@ -130,16 +134,34 @@ export const makeAccounts = (sql: SqlClient.SqlClient, settings: Settings, plans
     return { bench, expired }
   }
 
-  /** All open claims that are not due, for an exact wait. */
-  const pending = Effect.fnUntraced(function* ({ now, stored }: Loaded, but: string) {
+  /**
+   * The open claims that are not due, for an exact wait, but for the hold that asks for more: all, or a few that expire first
+   * and a few that are released first.
+   */
+  const pending = Effect.fnUntraced(function* ({ now, stored }: Loaded, asking: string, few: number | undefined) {
     const found: Array<ReadonlyArray<ClaimRow>> = []
-    for (const row of stored) found.push(yield* claims(row?.id, "open AND expires_at > ? AND hold <> ?", now, but))
+    if (few === undefined) {
+      for (const row of stored) found.push(yield* claims(row?.id, "open AND expires_at > ? AND hold <> ?", now, asking))
+      return found
+    }
+    const some = (where: string) =>
+      `SELECT * FROM (SELECT * FROM ${p}_claims WHERE account = ? AND ${where} AND expires_at > ? AND hold <> ?
+      ORDER BY expires_at LIMIT ${few})`
+    const text = `${some("open")} UNION ${some("open AND charge = 0")} ORDER BY expires_at`
+    for (const row of stored) {
+      const params = [row?.id ?? null, now, asking]
+      found.push((yield* query<StoredClaim>(text, [...params, ...params])).map(claimOf))
+    }
     return found
   })
 
+  const isLate = ({ last, now }: Loaded): boolean => now > last + settings.tick
+
   /** Saves accounts and what has expired on them, and gives the ids of the accounts. */
-  const save = Effect.fnUntraced(function* ({ accounts, now, stored }: Loaded, { bench, expired }: Opened) {
+  const save = Effect.fnUntraced(function* (loaded: Loaded, { bench, expired }: Opened) {
+    const { accounts, now, stored } = loaded
     const ids: Array<number> = []
+    if (isLate(loaded)) yield* query(`UPDATE ${p}_clock SET last = ? WHERE id = 1`, [now])
     for (const [index, state] of bench.states.entries()) {
       const row = stored[index]
       const { counters } = state.book
@@ -156,7 +178,7 @@ export const makeAccounts = (sql: SqlClient.SqlClient, settings: Settings, plans
         if (counter.drain !== undefined) forgetAt = Math.max(forgetAt, emptyAt(counter, cell, now))
       }
       const values = [
-        JSON.stringify(bench.cellsOf(index)),
+        JSON.stringify(bench.cellsOf(index, now)),
         state.throttledUntil,
         state.resets,
         now,
@@ -189,19 +211,24 @@ export const makeAccounts = (sql: SqlClient.SqlClient, settings: Settings, plans
     return ids
   })
 
-  /** Forgets a few records whose time is over, and accounts that no window remembers. */
-  const forget = Effect.fnUntraced(function* (now: number) {
+  /**
+   * Forgets records whose time is over, and accounts that no window remembers: more of them than a call has made. It goes
+   * by the time that stays known if the clock is set back.
+   */
+  const forget = Effect.fnUntraced(function* (given: Loaded) {
+    const { accounts } = given
+    const now = isLate(given) ? given.now : given.last
     const over = yield* query<{ readonly id: string; readonly accounts: string }>(
       `SELECT id, accounts FROM ${p}_holds WHERE forget_at < ? ORDER BY forget_at LIMIT 2`,
       [now]
     )
-    for (const { accounts, id } of over) {
+    for (const { accounts: held, id } of over) {
       const waiting = yield* query<{ readonly plan: string; readonly value: string }>(
         `SELECT plan, value FROM ${p}_accounts WHERE id IN (
           SELECT account FROM ${p}_claims
           WHERE account IN (SELECT value FROM json_each(?)) AND hold = ? AND open
         )`,
-        [accounts, id]
+        [held, id]
       )
       if (waiting.length > 0) {
         const loaded = yield* load(
@@ -212,20 +239,17 @@ export const makeAccounts = (sql: SqlClient.SqlClient, settings: Settings, plans
         )
         yield* save(loaded, open(loaded))
       }
-      yield* query(`DELETE FROM ${p}_claims WHERE account IN (SELECT value FROM json_each(?)) AND hold = ?`, [
-        accounts,
-        id
-      ])
+      yield* query(`DELETE FROM ${p}_claims WHERE account IN (SELECT value FROM json_each(?)) AND hold = ?`, [held, id])
       yield* query(`DELETE FROM ${p}_holds WHERE id = ?`, [id])
     }
-    yield* query(
-      `DELETE FROM ${p}_accounts WHERE id = (
-        SELECT id FROM ${p}_accounts a WHERE forget_at < ?
-          AND NOT EXISTS (SELECT 1 FROM ${p}_claims WHERE account = a.id)
-        ORDER BY forget_at LIMIT 1
-      )`,
+    // SQLite prepares a statement anew in each call that has its limit as a parameter.
+    const idle = yield* query<{ readonly id: number }>(
+      `SELECT id FROM ${p}_accounts a WHERE forget_at < ?
+        AND NOT EXISTS (SELECT 1 FROM ${p}_claims WHERE account = a.id)
+      ORDER BY forget_at LIMIT ${2 * (accounts.length + 1)}`,
       [now]
     )
+    for (const { id } of idle) yield* query(`DELETE FROM ${p}_accounts WHERE id = ?`, [id])
   })
 
   /** The values of a plan that have an account. */

@@ -39,5 +39,9 @@ export const schema = (p: string): ReadonlyArray<string> => [
   resets INTEGER NOT NULL,
   PRIMARY KEY (account, hold)
 ) WITHOUT ROWID`,
-  `CREATE INDEX ${p}_claims_due ON ${p}_claims (account, expires_at) WHERE open`
+  `CREATE INDEX ${p}_claims_due ON ${p}_claims (account, expires_at) WHERE open`,
+  `CREATE INDEX ${p}_claims_released ON ${p}_claims (account, expires_at) WHERE open AND charge = 0`,
+  // The store's time: no call is decided before it, whatever the machine's clock says.
+  `CREATE TABLE ${p}_clock (id INTEGER PRIMARY KEY, last INTEGER NOT NULL)`,
+  `INSERT INTO ${p}_clock (id, last) VALUES (1, 0)`
 ]

@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
 import type * as SqlClient from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
 import type { Alert } from "../../../Alert.ts"
 import { Entry } from "../../../internal/accounts.ts"
 import type { Account, Booked, Conflict, Hold, Refused } from "../../../internal/verbs.ts"
@@ -18,7 +19,9 @@ import {
   usageOf
 } from "../answers.ts"
 import { Bench, type ClaimRow, entryOf, Plans } from "../workbench.ts"
+import { makeAbandon } from "../abandon.ts"
 import { makeCall } from "../call.ts"
+import { isExact } from "../lookahead.ts"
 import { type Loaded, makeAccounts, type Opened } from "./accounts.ts"
 import type { Settings } from "../settings.ts"
 
@@ -33,11 +36,14 @@ interface StoredHold {
   readonly ended: string | null
 }
 
+type Answer = Hold | Booked | Refused | Conflict
+
 /** Decides in this process, in a transaction that keeps all others out. */
 export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaStore.Service => {
   const { newId, prefix: p, retention } = settings
   const plans = new Plans()
   const call = makeCall({ sql, timeout: settings.timeout })
+  const abandon = makeAbandon(settings)
 
   const { claims, exclusively, forget, inTransaction, load, open, pending, query, save, valuesOf } = makeAccounts(
     sql,
@@ -120,6 +126,31 @@ export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaS
     return entry
   })
 
+  /**
+   * Decides without what is open. What refuses is decided again for an exact wait: with a few of the open claims, and with
+   * all of them where those are too few.
+   */
+  const decided = Effect.fnUntraced(function* <A extends { readonly answer: Answer }>(
+    loaded: Loaded,
+    asking: string,
+    decide: (opened: Opened) => Effect.Effect<A, SqlError>
+  ) {
+    let opened = open(loaded)
+    let decision = yield* decide(opened)
+    for (const few of [settings.few, undefined]) {
+      const { answer } = decision
+      if (answer._tag !== "Refused" || answer.reason === "tooLarge" || answer.held === 0) break
+      const holds = yield* pending(loaded, asking, few)
+      opened = open(loaded)
+      opened.bench.add(holds)
+      decision = yield* decide(opened)
+      const exact = decision.answer
+      if (few === undefined || exact._tag !== "Refused") break
+      if (isExact(opened.bench, exact, holds, few, loaded.now) === true) break
+    }
+    return { ...decision, opened }
+  })
+
   const findHold = (id: string) =>
     Effect.map(query<StoredHold>(`SELECT * FROM ${p}_holds WHERE id = ?`, [textOf(id)]), ([row]) => row)
 
@@ -185,18 +216,12 @@ export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaS
           const before = yield* known(id, content)
           if (before !== "new") return before === "same" ? new SqlHold(id, accounts, noAlerts) : otherContent(id)
           const loaded = yield* load(accounts)
-          let opened = open(loaded)
-          let answer = opened.bench.ledger.reserve(asked, loaded.now)
-          if (answer._tag === "Refused" && answer.reason !== "tooLarge") {
-            const holds = yield* pending(loaded, "")
-            if (holds.some((rows) => rows.length > 0)) {
-              opened = open(loaded)
-              opened.bench.add(holds)
-              answer = opened.bench.ledger.reserve(asked, loaded.now)
-            }
-          }
+          const { answer, opened } = yield* decided(loaded, "", ({ bench }) =>
+            Effect.succeed({ answer: bench.ledger.reserve(asked, loaded.now) })
+          )
           if (answer._tag === "Refused") {
             yield* save(loaded, opened)
+            yield* forget(loaded)
             return own(accounts, answer)
           }
           if (mode === "ask" || !(answer instanceof Entry)) return new SqlHold(id, accounts, noAlerts)
@@ -220,10 +245,11 @@ export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaS
               ]
             )
           }
-          yield* forget(loaded.now)
+          yield* forget(loaded)
           return new SqlHold(id, accounts, ownAlerts(accounts, answer.alerts))
         })
-        return call("reserve", () => exclusively(body))
+        const reserve = call("reserve", () => exclusively(body))
+        return abandon(command, reserve, end("release", new SqlHold(id, accounts, noAlerts), undefined))
       }),
     extend: (given, more, step) => {
       if (!(given instanceof SqlHold)) return Effect.succeed(foreign)
@@ -239,15 +265,12 @@ export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaS
           return bench.ledger.extend(past, more, step, 0) as Booked | Conflict
         }
         const loaded = yield* load(accounts)
-        let opened = open(loaded)
-        let entry = yield* entryAt(id, hold, loaded, opened)
-        let answer = opened.bench.ledger.extend(entry, more, step, loaded.now)
-        if (answer._tag === "Refused" && answer.reason !== "tooLarge") {
-          opened = open(loaded)
-          opened.bench.add(yield* pending(loaded, id))
-          entry = yield* entryAt(id, hold, loaded, opened)
-          answer = opened.bench.ledger.extend(entry, more, step, loaded.now)
-        }
+        const { answer, entry, opened } = yield* decided(loaded, id, (opened) =>
+          Effect.map(entryAt(id, hold, loaded, opened), (entry) => ({
+            entry,
+            answer: opened.bench.ledger.extend(entry, more, step, loaded.now)
+          }))
+        )
         yield* save(loaded, opened)
         if (answer._tag === "Refused") return own(accounts, answer)
         if (answer._tag === "Booked") {
@@ -288,7 +311,7 @@ export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaS
           const answer = opened.bench.ledger.record(accounts, usage, undefined, loaded.now)
           yield* save(loaded, opened)
           yield* remember(id, content, [], usage, { ttl: 0, forced: false, expiresAt: loaded.now, ended: "recorded" })
-          yield* forget(loaded.now)
+          yield* forget(loaded)
           return answer
         })
         return call("record", () => exclusively(body))

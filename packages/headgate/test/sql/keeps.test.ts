@@ -1,0 +1,110 @@
+// What a database keeps, and what it forgets.
+import { assert, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { type QuotaStore, Window } from "headgate"
+import { account, command, tokens } from "../internal/support.ts"
+import { describeDatabases } from "./databases.ts"
+import { TestClock, use } from "./support.ts"
+
+const total = { unit: "tokens", limit: 1_000_000, window: Window.lifetime, name: "total" } as const
+const minute = { unit: "tokens", limit: 100, window: Window.sliding("1 minute"), name: "minute" } as const
+
+const hold = (answer: QuotaStore.Hold | QuotaStore.Refused | QuotaStore.Conflict): QuotaStore.Hold => {
+  if (answer._tag !== "Hold") throw new Error(JSON.stringify(answer))
+  return answer
+}
+
+const told = (answer: QuotaStore.Hold | QuotaStore.Booked | QuotaStore.Conflict): ReadonlyArray<string> =>
+  "alerts" in answer ? answer.alerts.map(({ _tag, threshold }) => `${_tag} ${threshold}`) : [answer._tag]
+
+describeDatabases("what is kept", (database) => {
+  it("tells a threshold once a window, whatever other list of quotas is asked for in between", async () => {
+    const clock = new TestClock()
+    const wide = account([{ ...minute, alertAt: [0.5, 0.8] }, total], { id: "plan" })
+    const narrow = account([total], { id: "plan" })
+    const half = ["ThresholdReached 0.5"]
+    await use(database.store({ clock: () => clock.now }).layer, (store) =>
+      Effect.gen(function* () {
+        const other = store.record([narrow], tokens(1), undefined)
+        const place = hold(yield* store.reserve(command([wide], tokens(60), { book: "now" })))
+        assert.deepStrictEqual(told(place), half)
+        yield* other
+        assert.deepStrictEqual(told(yield* store.record([wide], tokens(1), undefined)), [])
+        // Nothing is used any more, but the window goes on.
+        yield* store.release(place)
+        yield* other
+        assert.deepStrictEqual(told(yield* store.record([wide], tokens(60), undefined)), [])
+        clock.now += 65_000
+        yield* other
+        assert.deepStrictEqual(told(yield* store.record([wide], tokens(60), undefined)), half)
+        yield* store.reset({ accounts: [narrow] })
+        assert.deepStrictEqual(told(yield* store.record([wide], tokens(60), undefined)), half)
+      })
+    )
+  })
+
+  it("tells a threshold in a new window that an expired hold reached while another list of quotas was asked for", async () => {
+    const clock = new TestClock()
+    const wide = account([{ ...minute, window: Window.fixed("1 minute"), alertAt: [0.3] }], { id: "plan" })
+    const narrow = account([total], { id: "plan" })
+    await use(database.store({ clock: () => clock.now }).layer, (store) =>
+      Effect.gen(function* () {
+        assert.deepStrictEqual(told(yield* store.record([wide], tokens(30), undefined)), ["ThresholdReached 0.3"])
+        hold(yield* store.reserve(command([wide], tokens(60), { ttl: 60_000 })))
+        clock.now += 60_000
+        yield* store.record([narrow], tokens(1), undefined)
+        assert.deepStrictEqual(told(yield* store.record([wide], tokens(1), undefined)), ["ThresholdReached 0.3"])
+      })
+    )
+  })
+
+  it("does not let a window be spent twice when its clock jumps ahead by a day and comes back", async () => {
+    const clock = new TestClock()
+    const start = clock.now
+    const hour = 3_600_000
+    const users = account([{ ...minute, window: Window.sliding("1 hour"), alertAt: [1] }], { dimension: "user" })
+    const [spender, other] = ["spender", "other"].map((value) => [{ plan: users.plan, value }])
+    await use(database.store({ clock: () => clock.now }).layer, (store) =>
+      Effect.gen(function* () {
+        const spend = store.reserve(command(spender!, tokens(100), { book: "now" }))
+        const spentAt = (answer: Effect.Success<typeof spend>) => hold(answer).alerts[0]!.timestamp.epochMilliseconds
+        assert.strictEqual(spentAt(yield* spend), start)
+        clock.now += 24 * hour
+        // So many that it has forgotten what it may. PostgreSQL does so with one call in five.
+        for (let call = 0; call < 100; call++) yield* store.record(other!, tokens(0), undefined)
+        clock.now = start + 1_000
+        assert.isAtLeast(spentAt(yield* spend), start + 24 * hour)
+        clock.now += 2 * hour
+        const refused = yield* store.reserve(command(spender!, tokens(1)))
+        assert.strictEqual(refused._tag, "Refused")
+        clock.now = start + 25 * hour + 5 * 60_000
+        hold(yield* store.reserve(command(spender!, tokens(1))))
+      })
+    )
+  })
+
+  it.each(["settled", "refused", "asked"] as const)(
+    "grows no further with calls that are %s and each name four values that are new",
+    { timeout: 60_000 },
+    async (what) => {
+      const clock = new TestClock()
+      const store = database.store({ clock: () => clock.now, retention: "1 minute" })
+      const plans = ["a", "b", "c", "d"].map((id) => account([minute], { id, dimension: id }).plan)
+      const amount = tokens(what === "refused" ? 101 : 1)
+      const mode = what === "asked" ? "ask" : "enforce"
+      await use(store.layer, (service) =>
+        Effect.gen(function* () {
+          for (let call = 0; call < 400; call++) {
+            const of = plans.map((plan) => ({ plan, value: `${call}` }))
+            const answer = yield* service.reserve(command(of, amount, { mode, ttl: 60_000 }))
+            if (what === "settled") yield* service.settle(hold(answer), amount)
+            clock.now += 10_000
+          }
+        })
+      )
+      // An account is of no use any more after 6 minutes, 36 calls. PostgreSQL forgets with one call in five.
+      assert.isAtMost(await Effect.runPromise(store.count("accounts")), 4 * (36 + 60))
+      assert.isAtMost(await Effect.runPromise(store.count("holds")), 100)
+    }
+  )
+})
