@@ -5,6 +5,7 @@ import { SqlClient } from "effect/sql/SqlClient"
 import { type Quota, QuotaStore, Usage, Window } from "headgate"
 import type { Entry } from "../../src/internal/accounts.ts"
 import { Ledger } from "../../src/internal/ledger.ts"
+import { agreeUnderChangedPlans } from "../internal/changedPlans.ts"
 import { generate, type Setting, type Step } from "../internal/histories.ts"
 import { account, command, seedOf, usage } from "../internal/support.ts"
 import { missing, named, type PostgresServer, startPostgres } from "../servers/postgres.ts"
@@ -271,6 +272,18 @@ const suite = (name: string, many: number, client: () => Layer.Layer<SqlClient, 
         }
       }),
       retention
+    )
+  })
+
+  it(`agree with the ledger while lists of quotas change, ${histories} of them`, { timeout: 300_000 }, () => {
+    const seed = seedOf(`lists of quotas that change on ${name}`)
+    const setClock = (now: number) => Effect.sync(() => void (clock.now = now))
+    return use(layer(), (store) =>
+      Effect.gen(function* () {
+        for (let index = 0; index < histories; index++) {
+          yield* agreeUnderChangedPlans(store, setClock, seed + index, clock.now)
+        }
+      })
     )
   })
 }

@@ -142,7 +142,6 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
       Effect.suspend(() => {
         const { accounts, mode, usage } = command
         const id = command.id ?? newId()
-        const concurrent = accounts.some((account) => plans.countersOf(account).some((counter) => counter.concurrency))
         const request = {
           id: textOf(id),
           content: contentOf(`reserve, then ${command.onExpiry}`, accounts, usage),
@@ -150,7 +149,6 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
           ttl: settings.ttlOf(command.ttl),
           charge: command.onExpiry === "charge",
           booked: command.book === "now",
-          queued: command.book === "onSettle" || concurrent,
           mode,
           retention,
           few

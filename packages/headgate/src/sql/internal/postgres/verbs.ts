@@ -10,7 +10,7 @@ export const verbs = (p: string): ReadonlyArray<string> => [
   at int8;
   u int8[] := ARRAY(SELECT jsonb_array_elements_text(command -> 'usage'));
   booked boolean := (command ->> 'booked')::boolean;
-  queued boolean := (command ->> 'queued')::boolean;
+  queued boolean := NOT booked;
   ttl int8 := (command ->> 'ttl')::int8;
   mode text := command ->> 'mode';
   w ${p}_work;
@@ -57,6 +57,7 @@ BEGIN
         END IF;
       ELSE
         c.held := c.held + ${p}_amount(c.unit, c.free, u);
+        queued := true;
       END IF;
       cells[i] := c;
     END LOOP;
