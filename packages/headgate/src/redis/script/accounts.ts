@@ -180,12 +180,14 @@ local function saveAccount(a)
   if state[LIFE] < 0 then call('SET', a.key, packed) else call('SET', a.key, packed, 'PX', state[KEPT_UNTIL] - now) end
 end
 
--- A great many that are due are let go of a few at a time: what was done is saved, and the caller asks again.
+-- A great many that are due are let go of a few at a time: what was done is saved, and the caller asks again. Perhaps it
+-- never does, so the plan that saved it is told now.
 local function loadAll()
   loadPlans()
   for i = 1, count do
     local a = load(i)
     if a.state[DUE] <= now and verb ~= STATUS_OF then
+      saveStore()
       local asked = now
       now = a.sweptUntil
       saveAccount(a)
