@@ -50,6 +50,27 @@ describeRedis("a list of quotas that changes", () => {
     )
   )
 
+  it.live("tells each threshold once in turns with others, and those of a limit that was raised", () =>
+    withStore("thresholds", (store) =>
+      Effect.gen(function* () {
+        const record = (quota: Quota.Input, amount: number, ...more: ReadonlyArray<Quota.Input>) =>
+          Effect.map(store.record(under(quota, ...more), tokens(amount), undefined), ({ _tag, ...answer }) =>
+            "alerts" in answer ? answer.alerts.map(({ threshold }) => threshold) : [_tag]
+          )
+        const finer = { ...minute, alertAt: [0.5, 0.7, 0.8, 0.9] }
+        assert.deepStrictEqual(yield* record(minute, 60), [0.5])
+        // Under a list with another quota, too.
+        assert.deepStrictEqual(yield* record(finer, 1, day), [])
+        assert.deepStrictEqual(yield* record(minute, 1), [])
+        assert.deepStrictEqual(yield* record(finer, 20), [0.7, 0.8])
+        assert.deepStrictEqual(yield* record(minute, 1), [])
+        assert.deepStrictEqual(yield* record(finer, 10), [0.9])
+        assert.deepStrictEqual(yield* record({ ...minute, limit: 184 }, 1), [0.5])
+        assert.deepStrictEqual(yield* record({ ...minute, limit: 184 }, 1), [])
+      })
+    )
+  )
+
   it.live("counts in the next day what was used on a day's quota of others", () =>
     withStore("day", (store) =>
       Effect.gen(function* () {

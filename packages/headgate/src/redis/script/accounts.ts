@@ -75,10 +75,9 @@ local function load(index)
     local seldom = tail ~= '' and cmsgpack.unpack(tail) or {}
     a.waitedUntil, a.quotas = seldom[2 * count + 1] or 0, savedWith(a, seldom[2 * count + 2] or {})
     a.units = grouped(a.quotas)
-    for i, q in ipairs(a.quotas) do
-      local at, fired = 3 * i - 3, seldom[2 * i] or 0
-      if fired ~= 0 and not q.isOther and #fired ~= #q[7] + 1 then fired = 0 end
-      cells[i] = { cold[at + 1], 0, cold[at + 3], cold[at + 2], seldom[2 * i - 1] or 0, fired }
+    for i = 1, #a.quotas do
+      local at = 3 * i - 3
+      cells[i] = { cold[at + 1], 0, cold[at + 3], cold[at + 2], seldom[2 * i - 1] or 0, seldom[2 * i] or 0 }
     end
     catchUp(a, known)
     if state[SHAPE] ~= plan[6] then adopt(a) end
@@ -132,10 +131,12 @@ local function saveAccount(a)
     local c, group, low, high = a.cells[i], groups[q.group], -NEVER, NEVER
     advance(q, c, now)
     group.held = c[HELD]
-    for place = 1, q[3] > 0 and #q[7] or 0 do
-      if c[FIRED] ~= 0 and c[FIRED][place] > 0 then low = max(low, q[7][place] * q[3])
-      else high = min(high, q[7][place] * q[3]) end
+    local fired = c[FIRED] ~= 0 and c[FIRED] or {}
+    for amount in pairs(fired) do low = max(low, amount) end
+    for _, share in ipairs(q[3] > 0 and q[7] or {}) do
+      if not fired[share * q[3]] then high = min(high, share * q[3]) end
     end
+    if not next(fired) then c[FIRED] = 0 end
     local room = q[3] > 0 and q[3] or -NEVER
     if q[4] == BUCKET then
       if c[USED] > q[3] then life = max(life, c[SLOT] + timeToDrain(q, c[RECENT]) - now) end

@@ -100,7 +100,7 @@ local function adopt(a)
 end
 
 local function isOver(q, fired)
-  for _, at in ipairs(fired ~= 0 and fired or {}) do if at > 0 and overAt(q, at) > now then return false end end
+  for _, at in pairs(fired ~= 0 and fired or {}) do if overAt(q, at) > now then return false end end
   return true
 end
 

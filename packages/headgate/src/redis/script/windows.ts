@@ -149,28 +149,24 @@ local function overAt(q, fired)
 end
 
 local function rearm(q, c, at)
-  local fired, alertAt = c[FIRED], q[7]
-  if fired == 0 then return end
-  for place = 1, #fired do
-    local below = place > #alertAt or c[USED] < alertAt[place] * q[3]
-    if fired[place] > 0 and below and overAt(q, fired[place]) <= at then fired[place] = 0 end
+  for amount, fired in pairs(c[FIRED] ~= 0 and c[FIRED] or {}) do
+    if (amount <= 0 or c[USED] < amount) and overAt(q, fired) <= at then c[FIRED][amount] = nil end
   end
 end
 
-local function fire(q, c, place)
-  if c[FIRED] == 0 then
-    c[FIRED] = {}
-    for i = 1, #q[7] + 1 do c[FIRED][i] = 0 end
-  end
-  if c[FIRED][place] > 0 then return false end
-  c[FIRED][place] = max(1, now)
+-- What fired is known by its amount, a limit that was hit by less than nothing: another limit or list of thresholds is
+-- told as well, and the same one once.
+local function fire(c, amount)
+  if c[FIRED] == 0 then c[FIRED] = {} end
+  if c[FIRED][amount] then return false end
+  c[FIRED][amount] = max(1, now)
   return true
 end
 
 local function limitHit(a, q, i, c, amount)
   if a.plan[2] ~= 1 then return end
   rearm(q, c, now)
-  if fire(q, c, #q[7] + 1) then tell(HIT, a, i, c[USED], c[HELD], amount) end
+  if fire(c, -q[3]) then tell(HIT, a, i, c[USED], c[HELD], amount) end
 end
 
 -- Counts an amount as used; where nobody is there to be told, the alerts wait for the next use.
@@ -182,8 +178,9 @@ local function use(a, q, i, amount, at, silent)
   book(q, c, amount, at)
   if silent or q.isOther then return end
   for place = 1, #q[7] do
-    if q[3] == 0 or c[USED] < q[7][place] * q[3] then return end
-    if fire(q, c, place) then tell(THRESHOLD, a, i, place, c[USED], 0) end
+    local amount = q[7][place] * q[3]
+    if amount == 0 or c[USED] < amount then return end
+    if fire(c, amount) then tell(THRESHOLD, a, i, place, c[USED], 0) end
   end
 end
 
