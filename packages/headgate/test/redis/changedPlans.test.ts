@@ -122,6 +122,29 @@ describeRedis("a list of quotas that changes", () => {
     )
   )
 
+  it.live("gives back nothing on a new counter that was booked before it", () =>
+    withStore("before", (store) =>
+      Effect.gen(function* () {
+        const bucket = { ...minute, window: Window.bucket({ refill: "1 day" }), name: "bucket" }
+        const ever = { ...minute, window: Window.lifetime, name: "ever" }
+        const next = under(minute, day, bucket, ever)
+        const book = command(under(minute), tokens(20), { book: "now" })
+        const [first, second] = [yield* store.reserve(book), yield* store.reserve(book)]
+        yield* send("INCRBY", "{before}:store:now", "1")
+        const later = yield* store.reserve({ ...book, accounts: next })
+        yield* store.record(next, tokens(10), undefined)
+        const used = Effect.map(store.status(next), ({ quotas }) => quotas.map(({ used }) => used))
+        assert.deepStrictEqual(yield* used, [70, 30, 30, 30])
+        if (first._tag === "Hold") yield* store.release(first)
+        assert.deepStrictEqual(yield* used, [50, 30, 30, 30])
+        if (second._tag === "Hold") yield* store.settle(second, tokens(5))
+        assert.deepStrictEqual(yield* used, [35, 30, 30, 30])
+        if (later._tag === "Hold") yield* store.release(later)
+        assert.deepStrictEqual(yield* used, [15, 10, 10, 10])
+      })
+    )
+  )
+
   it.live("forgets nothing when its first call gives up before all that is due was let go of", () =>
     withStore("hurried", (store) =>
       Effect.gen(function* () {

@@ -23,7 +23,7 @@ end
 local function reset(a, at)
   local state = a.state
   state[UNTIL], state[RESETS], state[RESET_AT] = 0, state[RESETS] + 1, at
-  for _, c in ipairs(a.cells) do c[USED], c[RECENT], c[OLDER], c[FIRED] = 0, 0, 0, 0 end
+  for _, c in ipairs(a.cells) do c[USED], c[RECENT], c[OLDER], c[FIRED], c[SINCE] = 0, 0, 0, 0, 0 end
 end
 
 local accounts = {}
@@ -73,18 +73,18 @@ local function load(index)
     local cold = { struct.unpack('<' .. string.rep('d', 3 * count), known, 3 + 8 * size) }
     local tail = string.sub(known, 3 + 8 * size + 24 * count, state[COLD_UNTIL])
     local seldom = tail ~= '' and cmsgpack.unpack(tail) or {}
-    a.waitedUntil, a.quotas = seldom[2 * count + 1] or 0, savedWith(a, seldom[2 * count + 2] or {})
+    a.waitedUntil, a.quotas = seldom[3 * count + 1] or 0, savedWith(a, seldom[3 * count + 2] or {})
     a.units = grouped(a.quotas)
     for i = 1, #a.quotas do
       local at = 3 * i - 3
-      cells[i] = { cold[at + 1], 0, cold[at + 3], cold[at + 2], seldom[2 * i - 1] or 0, seldom[2 * i] or 0 }
+      cells[i] = { cold[at + 1], 0, cold[at + 3], cold[at + 2], seldom[3 * i - 2] or 0, seldom[3 * i - 1] or 0, seldom[3 * i] or 0 }
     end
     catchUp(a, known)
     if state[SHAPE] ~= plan[6] then adopt(a) end
   else
     -- Whatever was booked on a forgotten account before is not booked on this one: its count of resets begins apart.
     state = { 0, 0, 0, 0, 0, times, 0, 0, 0, 0, now, now - 1, 0, 0, 0, 0, 0, NEVER, 0, 0, 0 }
-    for i = 1, #a.quotas do cells[i] = { 0, 0, 0, 0, 0, 0 } end
+    for i = 1, #a.quotas do cells[i] = { 0, 0, 0, 0, 0, 0, 0 } end
     a.state, a.units = state, grouped(a.quotas)
   end
   -- This read says what is due and, before anything is written, that the key can be written to.
@@ -158,13 +158,14 @@ local function saveAccount(a)
       end
     end
     cold[3 * i - 2], cold[3 * i - 1], cold[3 * i] = c[USED], c[RECENT], c[SLOT]
-    seldom[2 * i - 1], seldom[2 * i] = c[OLDER], c[FIRED]
-    if c[OLDER] ~= 0 or c[FIRED] ~= 0 then isPlain = false end
+    seldom[3 * i - 2], seldom[3 * i - 1], seldom[3 * i] = c[OLDER], c[FIRED], c[SINCE]
+    if c[OLDER] ~= 0 or c[FIRED] ~= 0 or c[SINCE] ~= 0 then isPlain = false end
+    state[CURRENT_FROM], state[BACK_FROM] = max(state[CURRENT_FROM], c[SINCE]), max(state[BACK_FROM], c[SINCE])
   end
   -- While somebody waits, nothing goes the short way: the ledger tells of what is given back.
   local isWaited = a.waitedUntil > now
   if isWaited then state[DUE] = 0 end
-  if isWaited or #others > 0 then seldom[2 * #a.quotas + 1], seldom[2 * #a.quotas + 2], isPlain = a.waitedUntil, others, false end
+  if isWaited or #others > 0 then seldom[3 * #a.quotas + 1], seldom[3 * #a.quotas + 2], isPlain = a.waitedUntil, others, false end
   local numbers = HEAD + 6 * #groups
   for g, group in ipairs(groups) do
     state[HEAD + 2 * g - 1], state[HEAD + 2 * g] = group.held, 0

@@ -83,7 +83,8 @@ local function heldOn(a, q)
 end
 
 -- Puts an account that was saved under another list of quotas under that of its plan. What both count goes on, what is new
--- begins with what is held, and what is not looked at any more is counted on for those who do.
+-- begins with what is held, gives back nothing that was booked before, and what is not looked at any more is counted on
+-- for those who do.
 local function adopt(a)
   local quotas, cells, goesOn = {}, {}, {}
   grouped(a.plan[4])
@@ -91,7 +92,7 @@ local function adopt(a)
     for k, other in ipairs(a.quotas) do
       if not cells[i] and not goesOn[k] and other[8] == q[8] then goesOn[k], cells[i] = true, a.cells[k] end
     end
-    quotas[i], cells[i] = q, cells[i] or { 0, heldOn(a, q), 0, 0, 0, 0 }
+    quotas[i], cells[i] = q, cells[i] or { 0, heldOn(a, q), 0, 0, 0, 0, now }
   end
   for k, q in ipairs(a.quotas) do
     if not goesOn[k] then quotas[#quotas + 1], cells[#cells + 1] = q, a.cells[k] end

@@ -49,8 +49,8 @@ local function timeToDrain(q, amount)
   return floor(amount / q[5]) * q[6] + elapsed
 end
 
--- Cells: { used, held, slot, recent, older, fired }, the last two 0 where there is nothing.
-local USED, HELD, SLOT, RECENT, OLDER, FIRED = 1, 2, 3, 4, 5, 6
+-- Cells: { used, held, slot, recent, older, fired, since when it counts }, the last three 0 where there is nothing.
+local USED, HELD, SLOT, RECENT, OLDER, FIRED, SINCE = 1, 2, 3, 4, 5, 6, 7
 
 local function advance(q, c, at)
   if c[USED] == 0 and c[RECENT] == 0 then return end
@@ -110,6 +110,7 @@ local function refundIn(c, slot, amount)
 end
 
 local function refund(q, c, amount, from, at)
+  if from < c[SINCE] then return end
   if q[4] == BUCKET then
     local back = min(c[USED], max(0, amount - drained(q, at - from)))
     c[RECENT], c[USED] = c[RECENT] - back, c[USED] - back
