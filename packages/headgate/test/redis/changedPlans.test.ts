@@ -83,6 +83,18 @@ describeRedis("a list of quotas that changes", () => {
           (yield* store.status(under(day, minute))).quotas.map(({ used }) => used),
           [7, 52]
         )
+        // Also on days of which those others have never spoken.
+        for (const [date, amount] of [
+          [6, 20],
+          [10, 30],
+          [11, 40]
+        ] as const) {
+          yield* setClock("day", Date.UTC(2026, 2, date, 12))
+          yield* store.record(under(minute), tokens(amount), undefined)
+          yield* store.record(under(minute), tokens(1), undefined)
+          assert.strictEqual((yield* store.status(under(day))).quotas[0]!.used, amount + 1)
+        }
+        assert.strictEqual((yield* store.reserve(command(under(day), tokens(60))))._tag, "Refused")
       })
     )
   )

@@ -50,9 +50,13 @@ local function grouped(quotas)
   return units
 end
 
--- A quota of another plan: it refuses nothing here and tells nothing. The last is what was known of its periods.
+-- A quota of another plan: it refuses nothing here and tells nothing. The last is what was known of its periods; one that
+-- nobody here knows is taken to be as long as the one before it.
 local function asOther(q, starts)
-  while starts and #starts > 1 and now >= starts[2] do table.remove(starts, 1) end
+  while starts and now >= starts[2] do
+    local before = table.remove(starts, 1)
+    starts[2] = starts[2] or 2 * starts[1] - before
+  end
   return { q[1], q[2], NEVER, q[4], q[5], q[6], {}, q[8], starts or 0, starts = starts, isOther = true }
 end
 

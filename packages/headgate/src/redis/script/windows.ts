@@ -15,8 +15,6 @@ local function slotAt(q, at)
   if q[4] == LIFETIME then return 0 end
   local starts = q.starts
   for i = 1, #starts - 1 do if at < starts[i + 1] then return starts[i] end end
-  -- Nobody here knows when another's period ends.
-  if q.isOther then return starts[#starts] end
   error({ need = at })
 end
 
@@ -25,7 +23,6 @@ local function endOf(q, slot)
   if q[4] == LIFETIME then return never end
   local starts = q.starts
   for i = 1, #starts - 1 do if slot <= starts[i] then return starts[i + 1] end end
-  if q.isOther then return never end
   error({ need = slot })
 end
 
