@@ -157,6 +157,22 @@ describeRedis("a list of quotas that changes", () => {
     )
   )
 
+  it.live("reads what is held once for a new unit, also where it refuses", () =>
+    withStore("once", (store) =>
+      Effect.gen(function* () {
+        const silent = (...quotas: ReadonlyArray<Quota.Input>) => [account(quotas, { alerts: "thresholds" })]
+        yield* Effect.all(Array.from({ length: 60 }, () => store.reserve(command(silent(minute), tokens(1)))))
+        const refused = Effect.map(store.reserve(command(silent(minute, total), tokens(41))), ({ _tag }) => _tag)
+        assert.strictEqual(yield* refused, "Refused")
+        yield* send("CONFIG", "RESETSTAT")
+        assert.strictEqual(yield* refused, "Refused")
+        const stats = yield* send<string>("INFO", "commandstats")
+        // What is due, and the first of those that give something back.
+        assert.strictEqual(/cmdstat_zrange:calls=(\d+)/.exec(stats)?.[1], "2")
+      })
+    )
+  )
+
   it.live("forgets nothing when its first call gives up before all that is due was let go of", () =>
     withStore("hurried", (store) =>
       Effect.gen(function* () {

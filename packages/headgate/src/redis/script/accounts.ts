@@ -99,7 +99,7 @@ local function load(index)
   a.swept, a.sweptUntil, a.readAll, state[DUE] = #due / 2, tonumber(due[#due]), first[1] == nil, tonumber(first[2] or NEVER)
   -- All values of the plan were reset since this one was touched: by then, what was due earlier had expired.
   if times == state[PLAN_RESETS] then resetAt = nil end
-  a.changed = #due > 0 or resetAt ~= nil
+  a.changed = a.changed or #due > 0 or resetAt ~= nil
   for i = 1, #due, 2 do
     local at = tonumber(due[i + 1])
     if resetAt and at > resetAt then

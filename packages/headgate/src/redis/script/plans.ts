@@ -78,7 +78,9 @@ end
 
 local function heldOn(a, q)
   for i, other in ipairs(a.quotas) do if other.unit == q.unit then return a.cells[i][HELD] end end
+  -- It takes as long as there are holds, so it is saved, also by a refusal.
   local held = 0
+  a.changed = true
   for _, text in ipairs(call('ZRANGE', a.openKey, 0, -1)) do
     local _, booked, _, u = readMember(text)
     if booked == 0 or q.unit == 0 then held = held + amountOf(q, u) end
