@@ -119,6 +119,18 @@ describeRedis("a list of quotas that changes", () => {
     )
   )
 
+  it.live("remembers a bucket of others until it is empty", () =>
+    withStore("overrun", (store) =>
+      Effect.gen(function* () {
+        const bucket = { ...minute, window: Window.bucket({ refill: "1 minute" }), name: "bucket" }
+        yield* store.record(under(bucket), tokens(1), undefined)
+        yield* store.record(under(minute), tokens(100_000), undefined)
+        const life = yield* send<number>("PTTL", "{overrun}:account:budget%3Aa%25:")
+        assert.isAtLeast(life, (yield* store.status(under(bucket))).quotas[0]!.resetAfter)
+      })
+    )
+  )
+
   it.live("begins anew where the store has forgotten what the list was, but for what is held", () =>
     withStore("forgotten", (store) =>
       Effect.gen(function* () {

@@ -139,7 +139,7 @@ local function saveAccount(a)
     if not next(fired) then c[FIRED] = 0 end
     local room = q[3] > 0 and q[3] or -NEVER
     if q[4] == BUCKET then
-      if c[USED] > q[3] then life = max(life, c[SLOT] + timeToDrain(q, c[RECENT]) - now) end
+      if q.isOther or c[USED] > q[3] then life = max(life, c[SLOT] + timeToDrain(q, c[RECENT]) - now) end
       for _, number in ipairs({ q.group, c[RECENT], c[SLOT], room, q[5], q[6], low, high }) do
         buckets[#buckets + 1] = number
       end
