@@ -16,6 +16,7 @@ import { windows } from "./script/windows.ts"
  *   be refused (`OOM`, `READONLY`, `MISCONF`), and then nothing was applied.
  * - Holds expire per account, when it is touched, at the time at which they were due. What became of a hold follows from
  *   its record and the time, so one account is settled without reading others.
+ * - What fired is known by its amount and not by its place, since here a list of thresholds may change.
  * - What comes in is not trusted: `tonumber("nan")` is a number that passes every comparison.
  * - Most calls need none of it (`quick`). The ledger's functions are made only when they are needed, which takes longer
  *   than most decisions.

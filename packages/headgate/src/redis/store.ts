@@ -156,15 +156,15 @@ export const makeStore = (
     const noteLoss = (reply: Reply, seen: number, losses: number): Effect.Effect<void> | undefined => {
       const [, now, epoch, last] = reply as [number, number, string, number]
       store.now = now
-      const other = epoch !== "" && store.epoch !== "" && epoch !== store.epoch
-      const older = last < seen
-      if (epoch !== "") store.epoch = epoch
-      if ((!other && !older) || losses !== store.losses) {
-        store.seen = Math.max(store.seen, last)
-        return undefined
-      }
+      // What was sent before a loss was told is of the time before it, or of the same loss.
+      if (losses !== store.losses) return undefined
+      // A store that has been emptied has no epoch until something is written.
+      const other = store.epoch !== "" && epoch !== store.epoch
+      const isLoss = other || last < seen
+      store.epoch = epoch
+      store.seen = isLoss ? last : Math.max(store.seen, last)
+      if (!isLoss) return undefined
       store.losses++
-      store.seen = last
       return alerts.publish({
         _tag: "StoreDegraded",
         message: other

@@ -2,7 +2,7 @@
 // what the pure ledger counts under all of them at once.
 import { assert } from "@effect/vitest"
 import { Effect } from "effect"
-import { type Quota, type QuotaStore, Window } from "headgate"
+import { type Quota, type QuotaStore, Usage, Window } from "headgate"
 import { Ledger } from "../../src/internal/ledger.ts"
 import { account, Choices, command, usage } from "./support.ts"
 
@@ -54,14 +54,14 @@ export const agreeUnderChangedPlans = (
       if (answer._tag === "Hold" && expected._tag === "Hold") holds.push([answer, expected])
     }
     yield* setClock(now)
-    // One that stays open, so that what is under way never becomes nothing either.
-    const open = { ttl: 1e9 }
-    yield* store.reserve(command([all], usage({}), open))
-    ledger.reserve(command([all], usage({}), open), now)
+    // One that stays open, so that what is under way never becomes nothing, and no counter is dropped.
+    const open = command([all], usage({ tokens: 1, cost: 1, inputTokens: 2, cachedInputTokens: 1 }), { ttl: 3e9 })
+    yield* store.reserve(open)
+    ledger.reserve(open, now)
     const first = { ...amounts(20), requests: 1000 }
     agree(yield* store.record([all], first, undefined), ledger.record([all], first, undefined, now), "the first")
     for (let step = 0; step < 25; step++) {
-      now += choices.between(0, 3_000)
+      now += choices.between(0, choices.chance(0.1) ? 60 * 3_600_000 : 600_000)
       yield* setClock(now)
       const one = choices.of(accounts)
       const where = `HEADGATE_SEED=${seed} step ${step} under ${one.plan.quotas.map(({ name }) => name).join()}`
@@ -69,14 +69,24 @@ export const agreeUnderChangedPlans = (
       const [hold, pure] = holds.splice(choices.between(0, 9), 1)[0] ?? []
       const book = choices.chance(0.3) ? "now" : "onSettle"
       const onExpiry = choices.chance(0.5) ? "charge" : "release"
-      if (hold === undefined || pure === undefined) {
-        const asked = { ttl: choices.between(1, 20_000), book, onExpiry } as const
+      const way = choices.next()
+      if (choices.chance(0.04)) {
+        const isOfAll = choices.chance(0.5)
+        yield* store.reset(isOfAll ? { plans: [one.plan] } : { accounts: [one] })
+        ledger.reset(isOfAll ? { plans: [all.plan] } : { accounts: [all] }, now)
+      } else if (hold === undefined || pure === undefined) {
+        const asked = { ttl: choices.between(1, 4_000_000), book, onExpiry } as const
         agree(
           yield* store.reserve(command([one], amount, asked)),
           ledger.reserve(command([all], amount, asked), now),
           where
         )
-      } else if (choices.chance(0.3)) {
+      } else if (way < 0.3) {
+        const more = choices.chance(0.3) ? Usage.zero : amount
+        const extended = ledger.extend(pure, more, step, now)
+        agree(yield* store.extend(hold, more, step), extended, where)
+        if (extended._tag === "Booked") holds.push([hold, pure])
+      } else if (way < 0.5) {
         // A hold belongs to the plan that made it, which need not be the one that touched the account last.
         agree(yield* store.release(hold), ledger.release(pure, now), where)
       } else {

@@ -3,7 +3,7 @@ import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { TestClock } from "effect/testing"
 import { Redis } from "effect/persistence"
-import { Alerts, type Quota, type QuotaStore, type Usage, Window } from "headgate"
+import { Alerts, type Quota, type QuotaStore, Window } from "headgate"
 import { RedisQuotaStore } from "headgate/redis"
 import { source } from "../../src/redis/script.ts"
 import { makeStore } from "../../src/redis/store.ts"
@@ -304,120 +304,6 @@ describeRedis("commands of the store in Redis", () => {
           )
           assert.deepStrictEqual([evalsha, zrange], [1, reads])
         }
-      })
-    )
-  )
-})
-
-describeRedis("a list of quotas that changes", () => {
-  const { layer, send, setClock } = useServer()
-  const minute = {
-    unit: "tokens",
-    limit: 100,
-    window: Window.sliding("1 minute"),
-    name: "minute",
-    alertAt: [0.5]
-  } as const
-  const day = { unit: "tokens", limit: 100, window: Window.calendar("day"), name: "day", alertAt: [0.5] } as const
-  const total = { unit: "cost", limit: 100, window: Window.lifetime, name: "total" } as const
-  const under = (...quotas: ReadonlyArray<Quota.Input>) => [account(quotas, { id: "budget:a%" })]
-  const alertsOf = (answer: QuotaStore.Hold | QuotaStore.Booked | QuotaStore.Refused | QuotaStore.Conflict) =>
-    answer._tag === "Conflict" ? [answer.bound] : answer.alerts.map(({ _tag, quota }) => `${quota} ${_tag}`)
-
-  const withStore = <A, E>(prefix: string, test: (store: QuotaStore.Service) => Effect.Effect<A, E>) =>
-    Effect.andThen(setClock(prefix, Date.parse("2026-03-04T23:59:30Z")), makeStore({ prefix, clock: "key" })).pipe(
-      Effect.flatMap(test),
-      Effect.scoped,
-      Effect.provide([layer, Alerts.layer], { local: true })
-    )
-
-  it.live("tells each threshold once, to those who look at it", () =>
-    withStore("told", (store) =>
-      Effect.gen(function* () {
-        const record = (of: ReadonlyArray<QuotaStore.Account>, amount: number) =>
-          Effect.map(store.record(of, tokens(amount), undefined), alertsOf)
-        assert.deepStrictEqual(yield* record(under(minute, day), 40), [])
-        assert.deepStrictEqual(yield* record(under(minute), 20), ["minute ThresholdReached"])
-        assert.deepStrictEqual(yield* record(under(day, minute), 1), ["day ThresholdReached"])
-        assert.deepStrictEqual(yield* record(under(minute), 1), [])
-        assert.deepStrictEqual(yield* record(under(minute, day), 1), [])
-        assert.deepStrictEqual(yield* record(under(day), 1), [])
-        // A limit that others have set refuses nothing here.
-        assert.deepStrictEqual(yield* record(under({ ...total, limit: 1 }, day), 40), [])
-        assert.strictEqual((yield* store.reserve(command(under(total), tokens(1))))._tag, "Hold")
-        assert.strictEqual((yield* store.reserve(command(under(day), tokens(1))))._tag, "Refused")
-      })
-    )
-  )
-
-  it.live("tells a threshold in the next window that others have passed there", () =>
-    withStore("next", (store) =>
-      Effect.gen(function* () {
-        const fixed = {
-          unit: "tokens",
-          limit: 100,
-          window: Window.fixed("1 minute"),
-          name: "fixed",
-          alertAt: [0.5]
-        } as const
-        const record = (of: ReadonlyArray<QuotaStore.Account>, amount: number) =>
-          Effect.map(store.record(of, tokens(amount), undefined), alertsOf)
-        assert.deepStrictEqual(yield* record(under(fixed), 60), ["fixed ThresholdReached"])
-        assert.deepStrictEqual(yield* record(under(minute), 1), [])
-        yield* setClock("next", Date.parse("2026-03-05T00:00:30Z"))
-        assert.deepStrictEqual(yield* record(under(minute), 60), ["minute ThresholdReached"])
-        assert.deepStrictEqual(yield* record(under(minute, fixed), 1), ["fixed ThresholdReached"])
-      })
-    )
-  )
-
-  it.live("counts in the next day what was used on a day's quota of others", () =>
-    withStore("day", (store) =>
-      Effect.gen(function* () {
-        yield* store.record(under(minute, day), tokens(40), undefined)
-        yield* store.record(under(minute), tokens(5), undefined)
-        assert.strictEqual((yield* store.status(under(day))).quotas[0]!.used, 45)
-        yield* setClock("day", Date.parse("2026-03-05T00:00:10Z"))
-        yield* store.record(under(minute), tokens(7), undefined)
-        assert.deepStrictEqual(
-          (yield* store.status(under(day, minute))).quotas.map(({ used }) => used),
-          [7, 52]
-        )
-      })
-    )
-  )
-
-  it.live("remembers for as long as the longest of its windows, whoever looks at it", () =>
-    withStore("life", (store) =>
-      Effect.gen(function* () {
-        const [key = ""] = ["{life}:account:budget%3Aa%25:"]
-        const life = send<number>("PTTL", key)
-        const hold = command(under(minute), tokens(1))
-        yield* store.reserve(hold)
-        assert.isAbove(yield* life, 0)
-        yield* store.record(under(minute, total), { ...tokens(1), cost: 5 as Usage.Usage["cost"] }, undefined)
-        assert.deepStrictEqual([yield* life, yield* send("PTTL", key.replace("account", "open"))], [-1, -1])
-        yield* store.reserve(hold)
-        assert.strictEqual(yield* life, -1)
-        assert.strictEqual((yield* store.status(under(total))).quotas[0]!.used, 5)
-        yield* store.reset({ accounts: under(minute) })
-        yield* store.reserve(hold)
-        assert.isAbove(yield* life, 0)
-      })
-    )
-  )
-
-  it.live("begins anew where the store has forgotten what the list was, but for what is held", () =>
-    withStore("forgotten", (store) =>
-      Effect.gen(function* () {
-        const answer = yield* store.reserve(command(under(minute, day), tokens(30)))
-        yield* store.record(under(minute, day), tokens(40), undefined)
-        const fields = yield* send<Array<string>>("HKEYS", "{forgotten}:plans")
-        yield* send("HDEL", "{forgotten}:plans", ...fields.filter((field) => field.startsWith("plan:")))
-        const counters = Effect.map(store.status(under(day)), ({ quotas }) => [quotas[0]!.used, quotas[0]!.held])
-        assert.deepStrictEqual(yield* counters, [0, 30])
-        if (answer._tag === "Hold") yield* store.settle(answer, tokens(10))
-        assert.deepStrictEqual(yield* counters, [50, 0])
       })
     )
   )

@@ -23,7 +23,7 @@ end
 local function reset(a, at)
   local state = a.state
   state[UNTIL], state[RESETS], state[RESET_AT] = 0, state[RESETS] + 1, at
-  for _, c in ipairs(a.cells) do c[USED], c[RECENT], c[OLDER], c[FIRED] = 0, 0, 0, 0 end
+  for _, c in ipairs(a.cells) do c[USED], c[RECENT], c[OLDER], c[FIRED], c[SINCE] = 0, 0, 0, 0, 0 end
 end
 
 local accounts = {}
@@ -73,19 +73,18 @@ local function load(index)
     local cold = { struct.unpack('<' .. string.rep('d', 3 * count), known, 3 + 8 * size) }
     local tail = string.sub(known, 3 + 8 * size + 24 * count, state[COLD_UNTIL])
     local seldom = tail ~= '' and cmsgpack.unpack(tail) or {}
-    a.waitedUntil, a.quotas = seldom[2 * count + 1] or 0, savedWith(a, seldom[2 * count + 2] or {})
+    a.waitedUntil, a.quotas = seldom[3 * count + 1] or 0, savedWith(a, seldom[3 * count + 2] or {})
     a.units = grouped(a.quotas)
-    for i, q in ipairs(a.quotas) do
-      local at, fired = 3 * i - 3, seldom[2 * i] or 0
-      if fired ~= 0 and not q.isOther and #fired ~= #q[7] + 1 then fired = 0 end
-      cells[i] = { cold[at + 1], 0, cold[at + 3], cold[at + 2], seldom[2 * i - 1] or 0, fired }
+    for i = 1, #a.quotas do
+      local at = 3 * i - 3
+      cells[i] = { cold[at + 1], 0, cold[at + 3], cold[at + 2], seldom[3 * i - 2] or 0, seldom[3 * i - 1] or 0, seldom[3 * i] or 0 }
     end
     catchUp(a, known)
     if state[SHAPE] ~= plan[6] then adopt(a) end
   else
     -- Whatever was booked on a forgotten account before is not booked on this one: its count of resets begins apart.
     state = { 0, 0, 0, 0, 0, times, 0, 0, 0, 0, now, now - 1, 0, 0, 0, 0, 0, NEVER, 0, 0, 0 }
-    for i = 1, #a.quotas do cells[i] = { 0, 0, 0, 0, 0, 0 } end
+    for i = 1, #a.quotas do cells[i] = { 0, 0, 0, 0, 0, 0, 0 } end
     a.state, a.units = state, grouped(a.quotas)
   end
   -- This read says what is due and, before anything is written, that the key can be written to.
@@ -100,7 +99,7 @@ local function load(index)
   a.swept, a.sweptUntil, a.readAll, state[DUE] = #due / 2, tonumber(due[#due]), first[1] == nil, tonumber(first[2] or NEVER)
   -- All values of the plan were reset since this one was touched: by then, what was due earlier had expired.
   if times == state[PLAN_RESETS] then resetAt = nil end
-  a.changed = #due > 0 or resetAt ~= nil
+  a.changed = a.changed or #due > 0 or resetAt ~= nil
   for i = 1, #due, 2 do
     local at = tonumber(due[i + 1])
     if resetAt and at > resetAt then
@@ -132,13 +131,15 @@ local function saveAccount(a)
     local c, group, low, high = a.cells[i], groups[q.group], -NEVER, NEVER
     advance(q, c, now)
     group.held = c[HELD]
-    for place = 1, q[3] > 0 and #q[7] or 0 do
-      if c[FIRED] ~= 0 and c[FIRED][place] > 0 then low = max(low, q[7][place] * q[3])
-      else high = min(high, q[7][place] * q[3]) end
+    local fired = c[FIRED] ~= 0 and c[FIRED] or {}
+    for amount in pairs(fired) do low = max(low, amount) end
+    for _, share in ipairs(q[3] > 0 and q[7] or {}) do
+      if not fired[share * q[3]] then high = min(high, share * q[3]) end
     end
+    if not next(fired) then c[FIRED] = 0 end
     local room = q[3] > 0 and q[3] or -NEVER
     if q[4] == BUCKET then
-      if c[USED] > q[3] then life = max(life, c[SLOT] + timeToDrain(q, c[RECENT]) - now) end
+      if q.isOther or c[USED] > q[3] then life = max(life, c[SLOT] + timeToDrain(q, c[RECENT]) - now) end
       for _, number in ipairs({ q.group, c[RECENT], c[SLOT], room, q[5], q[6], low, high }) do
         buckets[#buckets + 1] = number
       end
@@ -157,13 +158,14 @@ local function saveAccount(a)
       end
     end
     cold[3 * i - 2], cold[3 * i - 1], cold[3 * i] = c[USED], c[RECENT], c[SLOT]
-    seldom[2 * i - 1], seldom[2 * i] = c[OLDER], c[FIRED]
-    if c[OLDER] ~= 0 or c[FIRED] ~= 0 then isPlain = false end
+    seldom[3 * i - 2], seldom[3 * i - 1], seldom[3 * i] = c[OLDER], c[FIRED], c[SINCE]
+    if c[OLDER] ~= 0 or c[FIRED] ~= 0 or c[SINCE] ~= 0 then isPlain = false end
+    state[CURRENT_FROM], state[BACK_FROM] = max(state[CURRENT_FROM], c[SINCE]), max(state[BACK_FROM], c[SINCE])
   end
   -- While somebody waits, nothing goes the short way: the ledger tells of what is given back.
   local isWaited = a.waitedUntil > now
   if isWaited then state[DUE] = 0 end
-  if isWaited or #others > 0 then seldom[2 * #a.quotas + 1], seldom[2 * #a.quotas + 2], isPlain = a.waitedUntil, others, false end
+  if isWaited or #others > 0 then seldom[3 * #a.quotas + 1], seldom[3 * #a.quotas + 2], isPlain = a.waitedUntil, others, false end
   local numbers = HEAD + 6 * #groups
   for g, group in ipairs(groups) do
     state[HEAD + 2 * g - 1], state[HEAD + 2 * g] = group.held, 0
@@ -180,12 +182,14 @@ local function saveAccount(a)
   if state[LIFE] < 0 then call('SET', a.key, packed) else call('SET', a.key, packed, 'PX', state[KEPT_UNTIL] - now) end
 end
 
--- A great many that are due are let go of a few at a time: what was done is saved, and the caller asks again.
+-- A great many that are due are let go of a few at a time: what was done is saved, and the caller asks again. Perhaps it
+-- never does, so the plan that saved it is told now.
 local function loadAll()
   loadPlans()
   for i = 1, count do
     local a = load(i)
     if a.state[DUE] <= now and verb ~= STATUS_OF then
+      saveStore()
       local asked = now
       now = a.sweptUntil
       saveAccount(a)

@@ -50,9 +50,13 @@ local function grouped(quotas)
   return units
 end
 
--- A quota of another plan: it refuses nothing here and tells nothing. The last is what was known of its periods.
+-- A quota of another plan: it refuses nothing here and tells nothing. The last is what was known of its periods; one that
+-- nobody here knows is taken to be as long as the one before it.
 local function asOther(q, starts)
-  while starts and #starts > 1 and now >= starts[2] do table.remove(starts, 1) end
+  while starts and now >= starts[2] do
+    local before = table.remove(starts, 1)
+    starts[2] = starts[2] or 2 * starts[1] - before
+  end
   return { q[1], q[2], NEVER, q[4], q[5], q[6], {}, q[8], starts or 0, starts = starts, isOther = true }
 end
 
@@ -74,7 +78,9 @@ end
 
 local function heldOn(a, q)
   for i, other in ipairs(a.quotas) do if other.unit == q.unit then return a.cells[i][HELD] end end
+  -- It takes as long as there are holds, so it is saved, also by a refusal.
   local held = 0
+  a.changed = true
   for _, text in ipairs(call('ZRANGE', a.openKey, 0, -1)) do
     local _, booked, _, u = readMember(text)
     if booked == 0 or q.unit == 0 then held = held + amountOf(q, u) end
@@ -83,7 +89,8 @@ local function heldOn(a, q)
 end
 
 -- Puts an account that was saved under another list of quotas under that of its plan. What both count goes on, what is new
--- begins with what is held, and what is not looked at any more is counted on for those who do.
+-- begins with what is held, gives back nothing that was booked before, and what is not looked at any more is counted on
+-- for those who do.
 local function adopt(a)
   local quotas, cells, goesOn = {}, {}, {}
   grouped(a.plan[4])
@@ -91,7 +98,7 @@ local function adopt(a)
     for k, other in ipairs(a.quotas) do
       if not cells[i] and not goesOn[k] and other[8] == q[8] then goesOn[k], cells[i] = true, a.cells[k] end
     end
-    quotas[i], cells[i] = q, cells[i] or { 0, heldOn(a, q), 0, 0, 0, 0 }
+    quotas[i], cells[i] = q, cells[i] or { 0, heldOn(a, q), 0, 0, 0, 0, now }
   end
   for k, q in ipairs(a.quotas) do
     if not goesOn[k] then quotas[#quotas + 1], cells[#cells + 1] = q, a.cells[k] end
@@ -100,7 +107,7 @@ local function adopt(a)
 end
 
 local function isOver(q, fired)
-  for _, at in ipairs(fired ~= 0 and fired or {}) do if at > 0 and overAt(q, at) > now then return false end end
+  for _, at in pairs(fired ~= 0 and fired or {}) do if overAt(q, at) > now then return false end end
   return true
 end
 

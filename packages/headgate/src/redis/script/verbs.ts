@@ -40,8 +40,6 @@ verbs[RESERVE] = function()
         return reply
       end
     end
-  else
-    for _, a in ipairs(accounts) do for i, q in ipairs(a.quotas) do advance(q, a.cells[i], now) end end
   end
   local h, resets = newHold(IS_HOLD, second), {}
   h[EXPIRES_AT], h[TTL], h[CHARGE] = now + ttl, ttl, onExpiry == CHARGE_IT and 1 or 0

@@ -15,8 +15,6 @@ local function slotAt(q, at)
   if q[4] == LIFETIME then return 0 end
   local starts = q.starts
   for i = 1, #starts - 1 do if at < starts[i + 1] then return starts[i] end end
-  -- Nobody here knows when another's period ends.
-  if q.isOther then return starts[#starts] end
   error({ need = at })
 end
 
@@ -25,7 +23,6 @@ local function endOf(q, slot)
   if q[4] == LIFETIME then return never end
   local starts = q.starts
   for i = 1, #starts - 1 do if slot <= starts[i] then return starts[i + 1] end end
-  if q.isOther then return never end
   error({ need = slot })
 end
 
@@ -49,8 +46,8 @@ local function timeToDrain(q, amount)
   return floor(amount / q[5]) * q[6] + elapsed
 end
 
--- Cells: { used, held, slot, recent, older, fired }, the last two 0 where there is nothing.
-local USED, HELD, SLOT, RECENT, OLDER, FIRED = 1, 2, 3, 4, 5, 6
+-- Cells: { used, held, slot, recent, older, fired, since when it counts }, the last three 0 where there is nothing.
+local USED, HELD, SLOT, RECENT, OLDER, FIRED, SINCE = 1, 2, 3, 4, 5, 6, 7
 
 local function advance(q, c, at)
   if c[USED] == 0 and c[RECENT] == 0 then return end
@@ -110,6 +107,7 @@ local function refundIn(c, slot, amount)
 end
 
 local function refund(q, c, amount, from, at)
+  if from < c[SINCE] then return end
   if q[4] == BUCKET then
     local back = min(c[USED], max(0, amount - drained(q, at - from)))
     c[RECENT], c[USED] = c[RECENT] - back, c[USED] - back
@@ -148,30 +146,25 @@ local function overAt(q, fired)
   return endOf(q, slotAt(q, fired))
 end
 
--- Thresholds of others are not known: below those is what is not used at all.
 local function rearm(q, c, at)
-  local fired, alertAt = c[FIRED], q[7]
-  if fired == 0 then return end
-  for place = 1, #fired do
-    local below = place == #fired or c[USED] < (alertAt[place] and alertAt[place] * q[3] or 1)
-    if fired[place] > 0 and below and overAt(q, fired[place]) <= at then fired[place] = 0 end
+  for amount, fired in pairs(c[FIRED] ~= 0 and c[FIRED] or {}) do
+    if (amount <= 0 or c[USED] < amount) and overAt(q, fired) <= at then c[FIRED][amount] = nil end
   end
 end
 
-local function fire(q, c, place)
-  if c[FIRED] == 0 then
-    c[FIRED] = {}
-    for i = 1, #q[7] + 1 do c[FIRED][i] = 0 end
-  end
-  if c[FIRED][place] > 0 then return false end
-  c[FIRED][place] = max(1, now)
+-- What fired is known by its amount, a limit that was hit by less than nothing: another limit or list of thresholds is
+-- told as well, and the same one once.
+local function fire(c, amount)
+  if c[FIRED] == 0 then c[FIRED] = {} end
+  if c[FIRED][amount] then return false end
+  c[FIRED][amount] = max(1, now)
   return true
 end
 
 local function limitHit(a, q, i, c, amount)
   if a.plan[2] ~= 1 then return end
   rearm(q, c, now)
-  if fire(q, c, #q[7] + 1) then tell(HIT, a, i, c[USED], c[HELD], amount) end
+  if fire(c, -q[3]) then tell(HIT, a, i, c[USED], c[HELD], amount) end
 end
 
 -- Counts an amount as used; where nobody is there to be told, the alerts wait for the next use.
@@ -183,8 +176,9 @@ local function use(a, q, i, amount, at, silent)
   book(q, c, amount, at)
   if silent or q.isOther then return end
   for place = 1, #q[7] do
-    if q[3] == 0 or c[USED] < q[7][place] * q[3] then return end
-    if fire(q, c, place) then tell(THRESHOLD, a, i, place, c[USED], 0) end
+    local amount = q[7][place] * q[3]
+    if amount == 0 or c[USED] < amount then return end
+    if fire(c, amount) then tell(THRESHOLD, a, i, place, c[USED], 0) end
   end
 end
 
