@@ -83,6 +83,29 @@ describeDatabases("what is kept", (database) => {
     )
   })
 
+  it("gives back nothing on a new counter that was booked before it", async () => {
+    const clock = new TestClock()
+    const day = { unit: "tokens", limit: 100, window: Window.calendar("day"), name: "day" } as const
+    const before = account([minute], { id: "plan" })
+    const next = account([minute, day], { id: "plan" })
+    await use(database.store({ clock: () => clock.now }).layer, (store) =>
+      Effect.gen(function* () {
+        const used = Effect.map(store.status([next]), ({ quotas }) => quotas.map(({ used }) => used))
+        const charged = hold(yield* store.reserve(command([before], tokens(20), { ttl: 1_000 })))
+        const place = hold(yield* store.reserve(command([before], tokens(50), { book: "now" })))
+        clock.now += 1_000
+        yield* store.record([before], tokens(0), undefined)
+        yield* store.record([next], tokens(60), undefined)
+        const later = hold(yield* store.reserve(command([next], tokens(5), { book: "now", mode: "force" })))
+        yield* store.release(place)
+        yield* store.settle(charged, tokens(1))
+        assert.deepStrictEqual(yield* used, [135, 65])
+        yield* store.release(later)
+        assert.deepStrictEqual(yield* used, [130, 60])
+      })
+    )
+  })
+
   it.each(["settled", "refused", "asked"] as const)(
     "grows no further with calls that are %s and each name four values that are new",
     { timeout: 60_000 },

@@ -166,12 +166,18 @@ export class Bench {
     })
   }
 
-  /** Holds what is held already on counters that the rows do not have yet. */
+  /**
+   * Holds what is held already on counters that the rows do not have yet. What was booked before them is given back on none
+   * of the account's counters from then on, as after a reset: these would give back what they have never counted.
+   */
   holdOnNew(claims: ReadonlyArray<ReadonlyArray<ClaimRow>>): void {
     for (const [index, state] of this.states.entries()) {
-      const known = new Set(this.rows[index]?.cells.map(({ key }) => key))
+      const row = this.rows[index]
+      if (row === null || row === undefined) continue
+      const known = new Set(row.cells.map(({ key }) => key))
       for (const [place, counter] of state.book.counters.entries()) {
         if (known.has(this.prepared[index]!.keys[place]!)) continue
+        state.resets = row.resets + 1
         for (const { state: held, usage } of claims[index] ?? []) {
           if (held === "held" || counter.concurrency) state.cells[place]!.held += counter.amount(usageOf(usage))
         }
