@@ -10,26 +10,22 @@ export const overAt = ({ concurrency, drain, slots }: Counter, fired: number): n
   return drain === undefined ? slots.endOf(slots.slotAt(fired)) : fired + drain.period
 }
 
-/**
- * Arms again what fired in a window that is over, if usage has fallen back below it. A counter may have fired at thresholds
- * that it does not know: below those is what is not used at all.
- */
+/** Arms again what fired in a window that is over, if usage has fallen back below it. */
 export const rearm = (counter: Counter, cell: Cell, now: number): void => {
   const { fired } = cell
   if (fired === undefined) return
-  for (let place = 0; place < fired.length; place++) {
-    const threshold = counter.alertAt[place]
-    const below =
-      place === fired.length - 1 ||
-      (threshold === undefined ? cell.used === 0 : cell.used < threshold * counter.capacity)
-    if (fired[place]! > 0 && below && overAt(counter, fired[place]!) <= now) fired[place] = 0
+  for (let index = fired.length - 2; index >= 0; index -= 2) {
+    const amount = fired[index]!
+    const below = amount <= 0 || cell.used < amount
+    if (below && overAt(counter, fired[index + 1]!) <= now) fired.splice(index, 2)
   }
 }
 
-const fire = (counter: Counter, cell: Cell, place: number, now: number): boolean => {
-  cell.fired ??= Array.from({ length: counter.alertAt.length + 1 }, () => 0)
-  if (cell.fired[place]! > 0) return false
-  cell.fired[place] = Math.max(1, now)
+/** What fired is known by its amount: another limit or list of thresholds is told as well, and the same one once. */
+const fire = (cell: Cell, amount: number, now: number): boolean => {
+  const fired = (cell.fired ??= [])
+  for (let index = 0; index < fired.length; index += 2) if (fired[index] === amount) return false
+  fired.push(amount, now)
   return true
 }
 
@@ -43,8 +39,9 @@ export const thresholds = (
 ): void => {
   for (let place = 0; place < counter.alertAt.length; place++) {
     const threshold = counter.alertAt[place]!
-    if (counter.capacity === 0 || cell.used < threshold * counter.capacity) return
-    if (fire(counter, cell, place, now)) {
+    const amount = threshold * counter.capacity
+    if (amount === 0 || cell.used < amount) return
+    if (fire(cell, amount, now)) {
       const current = cell.used / counter.capacity
       alerts.push(makeAlert("ThresholdReached", state.account, counter.quota, threshold, current, now))
     }
@@ -65,7 +62,7 @@ export const limitHit = (
 ): void => {
   if (state.book.plan.alerts !== "all") return
   rearm(counter, cell, now)
-  if (fire(counter, cell, counter.alertAt.length, now)) {
+  if (fire(cell, -counter.capacity, now)) {
     alerts.push(makeAlert("LimitHit", state.account, counter.quota, 1, share(counter, cell, amount), now))
   }
 }

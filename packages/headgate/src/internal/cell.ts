@@ -82,7 +82,7 @@ export class Cell {
   slot = 0
   recent = 0
   older: Array<number> | undefined = undefined
-  /** When the alert of each threshold fired last, and at the end that of the limit; 0 where it may fire. */
+  /** The amounts at which alerts have fired, as pairs of amount and time; a limit that was hit is less than nothing. */
   fired: Array<number> | undefined = undefined
 }
 

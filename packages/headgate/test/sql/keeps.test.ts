@@ -1,7 +1,7 @@
 // What a database keeps, and what it forgets.
 import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { type QuotaStore, Window } from "headgate"
+import { type Quota, type QuotaStore, Window } from "headgate"
 import { account, command, tokens } from "../internal/support.ts"
 import { describeDatabases } from "./databases.ts"
 import { TestClock, use } from "./support.ts"
@@ -14,7 +14,9 @@ const hold = (answer: QuotaStore.Hold | QuotaStore.Refused | QuotaStore.Conflict
   return answer
 }
 
-const told = (answer: QuotaStore.Hold | QuotaStore.Booked | QuotaStore.Conflict): ReadonlyArray<string> =>
+type Answer = QuotaStore.Hold | QuotaStore.Refused | QuotaStore.Booked | QuotaStore.Conflict
+
+const told = (answer: Answer): ReadonlyArray<string> =>
   "alerts" in answer ? answer.alerts.map(({ _tag, threshold }) => `${_tag} ${threshold}`) : [answer._tag]
 
 describeDatabases("what is kept", (database) => {
@@ -39,6 +41,45 @@ describeDatabases("what is kept", (database) => {
         assert.deepStrictEqual(told(yield* store.record([wide], tokens(60), undefined)), half)
         yield* store.reset({ accounts: [narrow] })
         assert.deepStrictEqual(told(yield* store.record([wide], tokens(60), undefined)), half)
+      })
+    )
+  })
+
+  it("tells each threshold once in turns with others, and those of a limit that was raised", async () => {
+    const clock = new TestClock()
+    const fixed = { ...minute, window: Window.fixed("1 minute"), alertAt: [0.5] }
+    const finer = { ...fixed, alertAt: [0.5, 0.7, 0.8, 0.9] }
+    const raised = { ...fixed, limit: 184 }
+    await use(database.store({ clock: () => clock.now }).layer, (store) =>
+      Effect.gen(function* () {
+        const under = (...quotas: ReadonlyArray<Quota.Input>) => [account(quotas, { id: "plan" })]
+        const record = (amount: number, ...quotas: ReadonlyArray<Quota.Input>) =>
+          Effect.map(store.record(under(...quotas), tokens(amount), undefined), told)
+        const refusal = (quota: Quota.Input) =>
+          Effect.map(store.reserve(command(under(quota), tokens(100))), (answer) =>
+            answer._tag === "Refused" ? told(answer) : [answer._tag]
+          )
+        const reached = (...shares: ReadonlyArray<number>) => shares.map((share) => `ThresholdReached ${share}`)
+        assert.deepStrictEqual(yield* record(60, fixed), reached(0.5))
+        // Under a list with another quota, too.
+        assert.deepStrictEqual(yield* record(1, finer, total), [])
+        assert.deepStrictEqual(yield* record(1, fixed), [])
+        assert.deepStrictEqual(yield* refusal(finer), ["LimitHit 1"])
+        assert.deepStrictEqual(yield* refusal(fixed), [])
+        assert.deepStrictEqual(yield* record(20, total, finer), reached(0.7, 0.8))
+        assert.deepStrictEqual(yield* record(1, fixed), [])
+        assert.deepStrictEqual(yield* record(10, finer), reached(0.9))
+        assert.deepStrictEqual(yield* record(1, raised), reached(0.5))
+        assert.deepStrictEqual(yield* refusal(raised), ["LimitHit 1"])
+        assert.deepStrictEqual(yield* record(0, finer), [])
+        assert.deepStrictEqual(yield* record(1, raised), [])
+        // In a new window it is told again, also where others have brought it there.
+        clock.now += 60_000
+        assert.deepStrictEqual(yield* record(75, total), [])
+        assert.deepStrictEqual(yield* record(1, fixed), reached(0.5))
+        assert.deepStrictEqual(yield* refusal(finer), ["LimitHit 1"])
+        assert.deepStrictEqual(yield* record(1, finer), reached(0.7))
+        assert.deepStrictEqual(yield* record(1, fixed), [])
       })
     )
   })
@@ -79,6 +120,29 @@ describeDatabases("what is kept", (database) => {
         assert.strictEqual(refused._tag, "Refused")
         clock.now = start + 25 * hour + 5 * 60_000
         hold(yield* store.reserve(command(spender!, tokens(1))))
+      })
+    )
+  })
+
+  it("gives back nothing on a new counter that was booked before it", async () => {
+    const clock = new TestClock()
+    const day = { unit: "tokens", limit: 100, window: Window.calendar("day"), name: "day" } as const
+    const before = account([minute], { id: "plan" })
+    const next = account([minute, day], { id: "plan" })
+    await use(database.store({ clock: () => clock.now }).layer, (store) =>
+      Effect.gen(function* () {
+        const used = Effect.map(store.status([next]), ({ quotas }) => quotas.map(({ used }) => used))
+        const charged = hold(yield* store.reserve(command([before], tokens(20), { ttl: 1_000 })))
+        const place = hold(yield* store.reserve(command([before], tokens(50), { book: "now" })))
+        clock.now += 1_000
+        yield* store.record([before], tokens(0), undefined)
+        yield* store.record([next], tokens(60), undefined)
+        const later = hold(yield* store.reserve(command([next], tokens(5), { book: "now", mode: "force" })))
+        yield* store.release(place)
+        yield* store.settle(charged, tokens(1))
+        assert.deepStrictEqual(yield* used, [135, 65])
+        yield* store.release(later)
+        assert.deepStrictEqual(yield* used, [130, 60])
       })
     )
   })

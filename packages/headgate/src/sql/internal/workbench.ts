@@ -20,7 +20,9 @@ export interface CellRow {
   readonly used: number
   readonly held: number
   readonly older?: ReadonlyArray<number> | null | undefined
+  /** The amounts at which alerts have fired, and when each did. */
   readonly fired?: ReadonlyArray<number> | null | undefined
+  readonly fired_at?: ReadonlyArray<number> | null | undefined
   /** The limit of a bucket. */
   readonly refill?: number | null | undefined
 }
@@ -158,20 +160,24 @@ export class Bench {
         cell.used = stored.used
         cell.held = stored.held
         cell.older = stored.older ? [...stored.older] : undefined
-        const places = state.book.counters[place]!.alertAt.length + 1
-        const fits = place >= account.plan.quotas.length || stored.fired?.length === places
-        if (stored.fired && fits) cell.fired = [...stored.fired]
+        cell.fired = stored.fired?.flatMap((amount, index) => [amount, stored.fired_at![index]!])
       }
       return state
     })
   }
 
-  /** Holds what is held already on counters that the rows do not have yet. */
+  /**
+   * Holds what is held already on counters that the rows do not have yet. What was booked before them is given back on none
+   * of the account's counters from then on, as after a reset: these would give back what they have never counted.
+   */
   holdOnNew(claims: ReadonlyArray<ReadonlyArray<ClaimRow>>): void {
     for (const [index, state] of this.states.entries()) {
-      const known = new Set(this.rows[index]?.cells.map(({ key }) => key))
+      const row = this.rows[index]
+      if (row === null || row === undefined) continue
+      const known = new Set(row.cells.map(({ key }) => key))
       for (const [place, counter] of state.book.counters.entries()) {
         if (known.has(this.prepared[index]!.keys[place]!)) continue
+        state.resets = row.resets + 1
         for (const { state: held, usage } of claims[index] ?? []) {
           if (held === "held" || counter.concurrency) state.cells[place]!.held += counter.amount(usageOf(usage))
         }
@@ -211,12 +217,16 @@ export class Bench {
     const state = this.states[index]!
     const own = this.accounts[index]!.plan.quotas.length
     const cells: Array<CellRow> = []
-    for (const [place, { fired, held, older, recent, slot, used }] of state.cells.entries()) {
+    for (const [place, cell] of state.cells.entries()) {
+      const { held, older, recent, slot, used } = cell
       const counter = state.book.counters[place]!
-      const hasFired = fired?.some((at) => at > 0 && overAt(counter, at) > now) === true
+      const fired = cell.fired?.filter((_, index) => index % 2 === 0)
+      const firedAt = cell.fired?.filter((_, index) => index % 2 === 1)
+      const hasFired = firedAt?.some((at) => overAt(counter, at) > now) === true
       if (place >= own && used === 0 && held === 0 && !hasFired) continue
       const key = this.prepared[index]!.keys[place]!
-      cells.push({ key, slot, recent, used, held, older, fired, refill: counter.drain?.limit })
+      const refill = counter.drain?.limit
+      cells.push({ key, slot, recent, used, held, older, fired, fired_at: firedAt, refill })
     }
     return cells
   }

@@ -67,24 +67,17 @@ BEGIN
   RETURN c;
 END`
   ),
-  // Lets alerts fire again whose window is over, if usage has fallen back below them. Where no quota looks at the cell, its
-  // thresholds are not known: below those is what is not used at all.
+  // Lets alerts fire again whose window is over, if usage has fallen back below them. What fired is known by its amount, a
+  // limit that was hit by less than nothing: another limit or list of thresholds is told as well, and the same one once.
   fn(
     `${p}_rearm(c ${p}_cell, at int8, q ${p}_quota) RETURNS ${p}_cell IMMUTABLE`,
     `DECLARE
-  thresholds int4 := CASE WHEN q.key IS NULL THEN cardinality(c.fired) - 1 ELSE coalesce(cardinality(q.alert_at), 0) END;
   start int8 := coalesce(q.start, c.until);
   fired int8;
 BEGIN
-  IF c.fired IS NULL THEN RETURN c; END IF;
-  IF cardinality(c.fired) <> thresholds + 1 THEN
-    c.fired := NULL;
-    RETURN c;
-  END IF;
-  FOR place IN 1..thresholds + 1 LOOP
-    fired := c.fired[place];
-    CONTINUE WHEN fired = 0;
-    CONTINUE WHEN place <= thresholds AND c.used >= coalesce(q.alert_at[place] * q.capacity, 1);
+  FOR i IN REVERSE coalesce(cardinality(c.fired), 0)..1 LOOP
+    CONTINUE WHEN c.fired[i] > 0 AND c.used >= c.fired[i];
+    fired := c.fired_at[i];
     IF (CASE c.kind
       WHEN 'slots' THEN (fired / c.length + c.live + 1) * c.length <= at
       WHEN 'bucket' THEN fired + c.length <= at
@@ -92,7 +85,8 @@ BEGIN
       WHEN 'now' THEN fired + 60000 <= at
       ELSE false
     END) THEN
-      c.fired[place] := 0;
+      c.fired := nullif(c.fired[:i - 1] || c.fired[i + 1:], '{}');
+      c.fired_at := nullif(c.fired_at[:i - 1] || c.fired_at[i + 1:], '{}');
     END IF;
   END LOOP;
   RETURN c;
@@ -125,9 +119,10 @@ END`
   c.used := c.used + amount;
   IF loud AND q.capacity > 0 THEN
     FOR place IN 1..coalesce(cardinality(q.alert_at), 0) LOOP
-      EXIT WHEN c.used < q.alert_at[place] * q.capacity;
-      IF c.fired IS NULL THEN c.fired := array_fill(0::int8, ARRAY[cardinality(q.alert_at) + 1]); END IF;
-      IF c.fired[place] = 0 THEN c.fired[place] := greatest(1, at); END IF;
+      EXIT WHEN c.used < q.alert_at[place];
+      CONTINUE WHEN q.alert_at[place] = ANY (c.fired);
+      c.fired := c.fired || q.alert_at[place];
+      c.fired_at := c.fired_at || at;
     END LOOP;
   END IF;
   RETURN c;
@@ -168,12 +163,16 @@ END`
   ),
   // Which thresholds have fired between two states of a cell, as [account, quota, place, used].
   fn(
-    `${p}_told(told jsonb, before int8[], c ${p}_cell, account int4, quota int4, at int8) RETURNS jsonb IMMUTABLE`,
-    `BEGIN
-  FOR place IN 1..cardinality(c.fired) - 1 LOOP
-    IF c.fired[place] = greatest(1, at) AND before[place] IS DISTINCT FROM c.fired[place] THEN
-      told := coalesce(told, '[]') || jsonb_build_array(jsonb_build_array(account - 1, quota - 1, place - 1, c.used));
-    END IF;
+    `${p}_told(told jsonb, before ${p}_cell, c ${p}_cell, account int4, quota int4, q ${p}_quota) RETURNS jsonb IMMUTABLE`,
+    `DECLARE
+  amount float8;
+BEGIN
+  FOR place IN 1..coalesce(cardinality(q.alert_at), 0) LOOP
+    amount := q.alert_at[place];
+    EXIT WHEN c.used < amount;
+    CONTINUE WHEN c.fired_at[array_position(c.fired, amount)]
+      IS NOT DISTINCT FROM before.fired_at[array_position(before.fired, amount)];
+    told := coalesce(told, '[]') || jsonb_build_array(jsonb_build_array(account - 1, quota - 1, place - 1, c.used));
   END LOOP;
   RETURN told;
 END`
@@ -181,11 +180,12 @@ END`
   fn(
     `${p}_hit(c ${p}_cell, at int8, q ${p}_quota) RETURNS ${p}_cell IMMUTABLE`,
     `DECLARE
-  place int4 := coalesce(cardinality(q.alert_at), 0) + 1;
+  amount float8 := -q.capacity;
 BEGIN
   c := ${p}_rearm(c, at, q);
-  IF c.fired IS NULL THEN c.fired := array_fill(0::int8, ARRAY[place]); END IF;
-  IF c.fired[place] = 0 THEN c.fired[place] := greatest(1, at); END IF;
+  IF amount = ANY (c.fired) THEN RETURN c; END IF;
+  c.fired := c.fired || amount;
+  c.fired_at := c.fired_at || at;
   RETURN c;
 END`
   )

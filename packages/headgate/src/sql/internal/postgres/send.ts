@@ -44,7 +44,7 @@ export type Answer = { readonly at: number } & (
   | { readonly tag: "reset" }
 )
 
-/** A quota as the functions take it. A calendar's period is that of `now`. */
+/** A quota as the functions take it, with the amounts of its thresholds. A calendar's period is that of `now`. */
 const quotaOf = (counter: Counter, key: string, now: number) => {
   const { alertAt, capacity, concurrency, drain, quota } = counter
   const common = {
@@ -52,7 +52,7 @@ const quotaOf = (counter: Counter, key: string, now: number) => {
     unit: quota.unit,
     free: quota.cachedInput === "free",
     capacity,
-    alert_at: alertAt,
+    alert_at: alertAt.map((share) => share * capacity),
     frees: !concurrency && quota.window._tag !== "Lifetime"
   }
   if (concurrency) return { ...common, kind: "now" }

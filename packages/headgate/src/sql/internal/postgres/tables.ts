@@ -2,7 +2,7 @@
 export const tables = (p: string): ReadonlyArray<string> => [
   `CREATE TYPE ${p}_cell AS (
   key text, unit text, free boolean, kind text, length int8, live int8, refill int8,
-  slot int8, until int8, recent int8, used int8, held int8, older int8[], fired int8[]
+  slot int8, until int8, recent int8, used int8, held int8, older int8[], fired float8[], fired_at int8[]
 )`,
   `CREATE TYPE ${p}_quota AS (
   key text, unit text, free boolean, kind text, length int8, live int8, refill int8,

@@ -19,7 +19,6 @@ export const verbs = (p: string): ReadonlyArray<string> => [
   quotas ${p}_quota[];
   limits int4[];
   q ${p}_quota;
-  fired int8[];
   told jsonb;
   answer jsonb;
 BEGIN
@@ -49,11 +48,10 @@ BEGIN
     FOR i IN 1..cardinality(cells) LOOP
       c := cells[i];
       IF booked AND c.kind <> 'now' THEN
-        fired := c.fired;
         q := CASE WHEN limits[i] IS NULL THEN NULL ELSE quotas[limits[i]] END;
         c := ${p}_use(c, ${p}_amount(c.unit, c.free, u), at, q, true);
-        IF c.fired IS NOT NULL AND limits[i] IS NOT NULL THEN
-          told := ${p}_told(told, fired, c, n, limits[i], at);
+        IF c.fired IS NOT NULL AND c.fired_at IS DISTINCT FROM (cells[i]).fired_at THEN
+          told := ${p}_told(told, cells[i], c, n, limits[i], q);
         END IF;
       ELSE
         c.held := c.held + ${p}_amount(c.unit, c.free, u);
@@ -155,7 +153,6 @@ END`
   q ${p}_quota;
   past int8;
   future int8;
-  fired int8[];
   told jsonb;
 BEGIN
   SELECT * INTO h FROM ${p}_holds x WHERE x.id = command ->> 'id' FOR UPDATE;
@@ -201,10 +198,9 @@ BEGIN
         c := ${p}_advance(c, at, q);
         IF claim.resets = w.resets THEN c := ${p}_refund(c, past - future, claim.booked_at, at); END IF;
       ELSE
-        fired := c.fired;
         c := ${p}_use(c, CASE WHEN claim.state = 'booked' THEN future - past ELSE future END, at, q, true);
-        IF c.fired IS NOT NULL AND limits[i] IS NOT NULL THEN
-          told := ${p}_told(told, fired, c, n, limits[i], at);
+        IF c.fired IS NOT NULL AND c.fired_at IS DISTINCT FROM (cells[i]).fired_at THEN
+          told := ${p}_told(told, cells[i], c, n, limits[i], q);
         END IF;
       END IF;
       cells[i] := c;
@@ -230,7 +226,6 @@ END`
   quotas ${p}_quota[];
   limits int4[];
   q ${p}_quota;
-  fired int8[];
   told jsonb;
 BEGIN
   SELECT * INTO known FROM ${p}_holds h WHERE h.id = command ->> 'id';
@@ -247,11 +242,10 @@ BEGIN
     FOR i IN 1..cardinality(cells) LOOP
       c := cells[i];
       IF c.kind <> 'now' THEN
-        fired := c.fired;
         q := CASE WHEN limits[i] IS NULL THEN NULL ELSE quotas[limits[i]] END;
         c := ${p}_use(c, ${p}_amount(c.unit, c.free, u), at, q, true);
-        IF c.fired IS NOT NULL AND limits[i] IS NOT NULL THEN
-          told := ${p}_told(told, fired, c, n, limits[i], at);
+        IF c.fired IS NOT NULL AND c.fired_at IS DISTINCT FROM (cells[i]).fired_at THEN
+          told := ${p}_told(told, cells[i], c, n, limits[i], q);
         END IF;
         cells[i] := c;
       END IF;
@@ -292,6 +286,7 @@ BEGIN
       c.recent := 0;
       c.older := NULL;
       c.fired := NULL;
+      c.fired_at := NULL;
       w.cells[i] := c;
     END LOOP;
     PERFORM ${p}_save(w, at);
