@@ -7,6 +7,7 @@ import { describeDatabases } from "./databases.ts"
 import { TestClock, use } from "./support.ts"
 
 const total = { unit: "tokens", limit: 1_000_000, window: Window.lifetime, name: "total" } as const
+const day = { unit: "tokens", limit: 100, window: Window.calendar("day"), name: "day" } as const
 const minute = { unit: "tokens", limit: 100, window: Window.sliding("1 minute"), name: "minute" } as const
 
 const hold = (answer: QuotaStore.Hold | QuotaStore.Refused | QuotaStore.Conflict): QuotaStore.Hold => {
@@ -126,7 +127,6 @@ describeDatabases("what is kept", (database) => {
 
   it("gives back nothing on a new counter that was booked before it", async () => {
     const clock = new TestClock()
-    const day = { unit: "tokens", limit: 100, window: Window.calendar("day"), name: "day" } as const
     const before = account([minute], { id: "plan" })
     const next = account([minute, day], { id: "plan" })
     await use(database.store({ clock: () => clock.now }).layer, (store) =>
@@ -143,6 +143,34 @@ describeDatabases("what is kept", (database) => {
         assert.deepStrictEqual(yield* used, [135, 65])
         yield* store.release(later)
         assert.deepStrictEqual(yield* used, [130, 60])
+      })
+    )
+  })
+
+  it("gives back nothing on a counter that only another value of the plan has", async () => {
+    const clock = new TestClock()
+    const [before] = [account([minute], { id: "plan" }).plan]
+    const { plan } = account([minute, day], { id: "plan" })
+    const [first, second] = ["first", "second"].map((value) => ({ plan: before, value }))
+    await use(database.store({ clock: () => clock.now }).layer, (store) =>
+      Effect.gen(function* () {
+        yield* store.record([{ plan, value: "first" }], tokens(10), undefined)
+        const options = { ttl: 1_000, onExpiry: "release" } as const
+        hold(yield* store.reserve(command([second!], tokens(50), options)))
+        const place = hold(yield* store.reserve(command([second!], tokens(30), { book: "now" })))
+        clock.now += 1_000
+        yield* store.record([first!, second!], tokens(60), undefined)
+        yield* store.release(place)
+        yield* store.record([{ plan, value: "second" }], tokens(5), undefined)
+        const counted = Effect.map(store.status([{ plan, value: "second" }]), ({ quotas }) =>
+          quotas.map(({ held, used }) => used + held)
+        )
+        const [, ofDay] = yield* counted
+        assert.isAtLeast(ofDay!, 5)
+        hold(yield* store.reserve(command([second!], tokens(50), { ...options, mode: "force" })))
+        clock.now += 1_000
+        yield* store.reset({ plans: [before] })
+        assert.deepStrictEqual(yield* counted, [0, 0])
       })
     )
   })

@@ -212,9 +212,13 @@ export class Bench {
     this.ledger["at"](now)
   }
 
-  /** What is now to be stored of an account. Counters that its plan does not look at are dropped once nothing is left of them. */
+  /**
+   * What is now to be stored of an account. Counters that its plan does not look at are dropped once nothing is left of them;
+   * those that only another value of the plan has are none of its own.
+   */
   cellsOf(index: number, now: number): ReadonlyArray<CellRow> {
     const state = this.states[index]!
+    const known = new Set(this.rows[index]?.cells.map(({ key }) => key))
     const own = this.accounts[index]!.plan.quotas.length
     const cells: Array<CellRow> = []
     for (const [place, cell] of state.cells.entries()) {
@@ -223,8 +227,8 @@ export class Bench {
       const fired = cell.fired?.filter((_, index) => index % 2 === 0)
       const firedAt = cell.fired?.filter((_, index) => index % 2 === 1)
       const hasFired = firedAt?.some((at) => overAt(counter, at) > now) === true
-      if (place >= own && used === 0 && held === 0 && !hasFired) continue
       const key = this.prepared[index]!.keys[place]!
+      if (place >= own && (!known.has(key) || (used === 0 && held === 0 && !hasFired))) continue
       const refill = counter.drain?.limit
       cells.push({ key, slot, recent, used, held, older, fired, fired_at: firedAt, refill })
     }

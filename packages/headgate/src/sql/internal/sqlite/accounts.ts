@@ -161,7 +161,7 @@ export const makeAccounts = (sql: SqlClient.SqlClient, settings: Settings, plans
   const save = Effect.fnUntraced(function* (loaded: Loaded, { bench, expired }: Opened) {
     const { accounts, now, stored } = loaded
     const ids: Array<number> = []
-    if (isLate(loaded)) yield* query(`UPDATE ${p}_clock SET last = ? WHERE id = 1`, [now])
+    if (isLate(loaded)) yield* query(`UPDATE ${p}_clock SET last = max(last, ?) WHERE id = 1`, [now])
     for (const [index, state] of bench.states.entries()) {
       const row = stored[index]
       const { counters } = state.book
