@@ -278,12 +278,16 @@ const suite = (name: string, many: number, client: () => Layer.Layer<SqlClient, 
   it(`agree with the ledger while lists of quotas change, ${histories} of them`, { timeout: 300_000 }, () => {
     const seed = seedOf(`lists of quotas that change on ${name}`)
     const setClock = (now: number) => Effect.sync(() => void (clock.now = now))
-    return use(layer(), (store) =>
+    const { now: start } = new TestClock()
+    return runAll(
       Effect.gen(function* () {
+        const store = yield* QuotaStore.QuotaStore
+        const sql = yield* SqlClient
         for (let index = 0; index < histories; index++) {
-          yield* agreeUnderChangedPlans(store, setClock, seed + index, clock.now)
+          yield* sql.unsafe(`UPDATE ${prefix}_clock SET last = 0`)
+          yield* agreeUnderChangedPlans(store, setClock, seed + index, start)
         }
-      })
+      }).pipe(Effect.orDie)
     )
   })
 }

@@ -15,19 +15,6 @@ export const cells = (p: string): ReadonlyArray<string> => [
   END;
 END`
   ),
-  // The period of a calendar at a time, where nobody is there who knows it: each is as long as the one before.
-  fn(
-    `${p}_guess(c ${p}_cell, at int8) RETURNS ${p}_cell IMMUTABLE`,
-    `DECLARE
-  length int8 := greatest(1, c.until - c.slot);
-BEGIN
-  IF at >= c.until THEN
-    c.slot := c.until + (at - c.until) / length * length;
-    c.until := c.slot + length;
-  END IF;
-  RETURN c;
-END`
-  ),
   // Lets go of what no longer counts at a time. A calendar's periods are the caller's; of those before the one it knows it
   // matters only that they are over.
   fn(
@@ -68,10 +55,10 @@ BEGIN
         IF at >= c.until THEN
           c.used := 0;
           c.recent := 0;
-          c := ${p}_guess(c, at);
         END IF;
       ELSIF c.slot >= q.start THEN
         c.until := q.until;
+        c.length := q.until - q.start;
       ELSIF at >= q.start OR at >= coalesce(c.until, 0) THEN
         c.used := 0;
         c.recent := 0;
@@ -122,8 +109,11 @@ END`
         IF at >= q.start THEN
           c.slot := q.start;
           c.until := q.until;
-        ELSIF q.start IS NULL AND c.until IS NOT NULL THEN
-          c := ${p}_guess(c, at);
+          c.length := q.until - q.start;
+        ELSIF q.start IS NULL THEN
+          -- Where nobody is there who knows the period, it is as long as the one before.
+          c.slot := at;
+          IF at >= c.until THEN c.until := c.until + ((at - c.until) / c.length + 1) * c.length; END IF;
         ELSE
           c.slot := at;
           c.until := q.start;
