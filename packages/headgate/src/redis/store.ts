@@ -78,9 +78,6 @@ type Keys = ReadonlyArray<string>
 /** How long a hold that has ended is known at least, so that a verb that is sent again finds it. */
 const shortMemory = 60_000
 
-/** As the script has it: milliseconds for which a hold is kept beyond its time, for clocks that are not quite together. */
-const slack = 60_000
-
 const foreign: Conflict = { _tag: "Conflict", bound: "made by this store", state: "a hold of another" }
 
 /**
@@ -215,7 +212,7 @@ export const makeStore = (
               String(keys.length),
               ...keys,
               replies.usageText(usage),
-              `${verb}${isAgain} ${first} ${second} ${Math.min(first + second + slack, Number.MAX_SAFE_INTEGER)}`
+              `${verb}${isAgain} ${first} ${second}`
             ]
             for (const { plan } of accounts) args.push(prepare(plan).digest)
             if (content !== "" || until >= 0) args.push(content)

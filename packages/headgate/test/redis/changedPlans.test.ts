@@ -224,7 +224,7 @@ describeRedis("a list of quotas that changes", () => {
           "4",
           ...keys.map((key) => `{hurried}:${key}`),
           "1,0,0,0,1,0",
-          "RCSE0 1000 0 61000",
+          "RCSE0 1000 0",
           Plans.prepare(next.plan).digest,
           "",
           Plans.describe(next.plan, Number(now), Number(now) + 1_000)

@@ -185,7 +185,7 @@ describeRedis("commands of the store in Redis", () => {
         })
       )
       for (const text of ["nan", "0x10", " 7 ", "1e3", "-5", "", "99999999999999999", "1\n"]) {
-        const args = [`1,${text},0,0,0,0`, "RCNE0 1 1 1", "1"]
+        const args = [`1,${text},0,0,0,0`, "RCNE0 1 1", "1"]
         const refused = yield* Effect.flip(
           Redis.Redis.use((redis) => redis.send("EVAL", source("server"), "2", "{raw}:store", "{raw}:hold:x", ...args))
         ).pipe(Effect.provide(layer))

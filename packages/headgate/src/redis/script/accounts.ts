@@ -152,7 +152,7 @@ local function saveAccount(a)
         if q[4] ~= LIFETIME then
           local starts, ends, from = slot, q.starts and q.starts[2], slot
           if q[4] == EVEN then starts, ends, from = slot * q[5], (slot + 1) * q[5], (slot - q[6]) * q[5] end
-          state[CURRENT_FROM], state[CURRENT_UNTIL] = max(state[CURRENT_FROM], starts), min(state[CURRENT_UNTIL], ends or NEVER)
+          state[CURRENT_FROM], state[CURRENT_UNTIL] = max(state[CURRENT_FROM], starts), min(state[CURRENT_UNTIL], ends)
           state[BACK_FROM] = max(state[BACK_FROM], from)
         end
       end

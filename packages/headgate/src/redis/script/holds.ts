@@ -3,14 +3,6 @@ export const holds = `
 -- The only key that is not named by the caller, beside it in the same slot: what plans are, and when they were reset.
 local plansKey = string.gsub(storeKey, 'store$', 'plans')
 
-local function saveTime()
-  if now == last and epoch then return end
-  if epoch then return call('SETRANGE', storeKey, 0, string.format('%016.0f', now)) end
-  local time = call('TIME')
-  epoch = time[1] .. time[2]
-  call('SET', storeKey, string.format('%016.0f %.0f %s', now, resetsOfPlans, epoch))
-end
-
 local function readHold()
   local known = reads[2] or call('GET', holdKey)
   return known and { struct.unpack(HOLD_FORMAT, known) } or nil

@@ -28,8 +28,8 @@ local function loadPlans()
   for i = 1, count do plans[i].reset = resets[i] or '' end
 end
 
--- What a plan was years ago need not be known; so many limits nobody has at once. An account that is touched under another
--- list of quotas for the first time after that begins anew.
+-- So many plans nobody has at once: those that are in use are told again. An account that is touched under another list of
+-- quotas for the first time after that begins anew.
 local function forgetPlans()
   for _, field in ipairs(call('HKEYS', plansKey)) do
     if string.sub(field, 1, 5) == 'plan:' then call('HDEL', plansKey, field) end

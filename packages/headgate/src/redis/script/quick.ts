@@ -100,13 +100,13 @@ local function quick()
     if a[LIFE] >= 0 and a[KEPT_UNTIL] < expiry + a[LIFE] + slack then return nil end
   end
   -- From here on it writes: first what can be refused, or may be there already, and where the type of a key can refuse.
-  if now ~= last then call('SETRANGE', storeKey, 0, string.format('%016.0f', now)) end
+  saveTime()
   if asking then return { HOLD, now, epoch, last, 0, '' } end
   local nameEnd = 11 + #held
   if reserving then
     hold = struct.pack(HOLD_FORMAT, charge, booked, bookedAt, held, IS_HOLD, 0, OPEN, queued, expiresAt, ttl, kept, 0, '',
       content, resets or '', '', '')
-    if not call('SET', holdKey, hold, 'PX', now == clock and life or ttl + kept + slack, 'NX') then return nil end
+    if not call('SET', holdKey, hold, 'PX', ttl + kept + slack, 'NX') then return nil end
   else
     call('SET', holdKey, string.sub(hold, 1, nameEnd + 2) .. string.char(using and SETTLED or RELEASED) ..
       string.sub(hold, nameEnd + 4, -2) .. (using and usageText or '') .. '\\0', 'KEEPTTL')
@@ -137,14 +137,14 @@ local function quick()
       if not booking then a[RELEASES + charge] = max(0, a[RELEASES + charge] + by) end
     end
     -- Only what changes: from the head's last six on, to the groups' first part or to the end where there are buckets.
-    local groups = a[GROUPS]
+    local from, groups = 8 * KEPT_UNTIL - 14, a[GROUPS]
     local to = a[SIZE] == HEAD + 6 * groups - 1 and HEAD + 2 * groups or a[SIZE] + 1
     local packed = struct.pack('<' .. string.rep('d', to - KEPT_UNTIL + 1), unpack(a, KEPT_UNTIL, to))
     if backs and backs[i] then
       local record = backs[i][1]
-      call('SET', key, string.sub(record, 1, CHANGES_FROM) .. packed .. string.sub(record, CHANGES_FROM + #packed + 1) .. backs[i][2], 'KEEPTTL')
+      call('SET', key, string.sub(record, 1, from) .. packed .. string.sub(record, from + #packed + 1) .. backs[i][2], 'KEEPTTL')
     else
-      call('SETRANGE', key, CHANGES_FROM, packed)
+      call('SETRANGE', key, from, packed)
     end
   end
   if extensions and extensions > 0 then return { BOOKED, now, epoch, last, 0, held, '' } end

@@ -4,13 +4,13 @@ local call, floor, max = redis.call, math.floor, math.max
 
 -- KEYS: the store's record, the hold's record, the accounts' records, and their open holds by expiry.
 -- ARGV: 1 usage; 2 a letter each for the verb and its choices, whether it is sent again, two numbers that belong to the
--- verb, and how long a new hold is kept; per account the digest of its plan; where there is an id, what tells whether its content is the same; where they
+-- verb; per account the digest of its plan; where there is an id, what tells whether its content is the same; where they
 -- were asked for, the plans. In few words, since each of them takes time.
 local RESERVE, EXTEND, SETTLE, LET_GO, RECORD, STATUS_OF, RESET, RESET_PLANS = 'R', 'E', 'S', 'L', 'W', 'Q', 'Z', 'P'
 local CHARGE_IT, BOOK_NOW, ASK, FORCE, WAIT, AGAIN = 'C', 'N', 'A', 'F', 'W', '1'
 local usageText = ARGV[1]
-local verb, onExpiry, bookWhen, mode, again, first, second, life =
-  string.match(ARGV[2] or '', '^(%u)(%u?)(%u?)(%u?)([01]) (%d+) (%d+) (%d+)$')
+local verb, onExpiry, bookWhen, mode, again, first, second =
+  string.match(ARGV[2] or '', '^(%u)(%u?)(%u?)(%u?)([01]) (%d+) (%d+)$')
 local storeKey, holdKey, count = KEYS[1], KEYS[2], #KEYS / 2 - 1
 
 -- Digits: where they are counted with, Lua makes numbers of them.
@@ -26,7 +26,7 @@ local function readUsage(text)
 end
 
 local usage = readUsage(usageText)
-if not life or #first > 16 or #second > 16 or #life > 16 then error('ERR headgate: not a whole number', 0) end
+if not second or #first > 16 or #second > 16 then error('ERR headgate: not a whole number', 0) end
 first, second = tonumber(first), tonumber(second)
 if first > 9007199254740991 or second > 9007199254740991 then error('ERR headgate: above 2^53 - 1', 0) end
 
@@ -46,8 +46,17 @@ CLOCK
 local now = max(clock, last)
 
 -- Expiries are in the server's time, and the store's may be ahead of it after the server's was set back.
-local SLACK = 60000
-local slack = SLACK + now - clock
+local slack = 60000 + now - clock
+
+local function writeStore() call('SET', storeKey, string.format('%016.0f %.0f %s', now, resetsOfPlans, epoch)) end
+
+local function saveTime()
+  if now == last and epoch then return end
+  if epoch then return call('SETRANGE', storeKey, 0, string.format('%016.0f', now)) end
+  local time = call('TIME')
+  epoch = time[1] .. time[2]
+  writeStore()
+end
 
 -- An account's record: numbers, of which the first says how many; then its cells and what is seldom needed, which only
 -- the ledger reads; then what was given back since it was saved. The numbers are a head, of which only the last six
@@ -58,8 +67,6 @@ local slack = SLACK + now - clock
 local SIZE, DIGEST, SHAPE, CELLS, RESETS_OF_PLANS, PLAN_RESETS, UNTIL, CURRENT_FROM, CURRENT_UNTIL, BACK_FROM, RESETS,
   RESET_AT, LIFE, COLD_UNTIL, GROUPS, KEPT_UNTIL, LAST_EXPIRY, DUE, OPEN_HOLDS, RELEASES, CHARGES, HEAD =
   1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 21
--- Where those six begin in it, 8 * KEPT_UNTIL - 14: as a text, which Redis need not make of it for each call.
-local CHANGES_FROM = '114'
 local GROUP_UNIT, GROUP_LOW, GROUP_HIGH, GROUP_ROOM = 1, 2, 3, 4
 local BUCKET_GROUP, BUCKET_LEVEL, BUCKET_SINCE, BUCKET_CAPACITY, BUCKET_LIMIT, BUCKET_PERIOD, BUCKET_LOW, BUCKET_HIGH,
   BUCKET_SIZE = 1, 2, 3, 4, 5, 6, 7, 8, 8

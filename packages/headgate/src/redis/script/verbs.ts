@@ -272,7 +272,8 @@ verbs[RESET_PLANS] = function()
     local times = tonumber(string.match(plan.reset, '^%d+') or 0)
     call('HSET', plansKey, 'reset:' .. plan[5], string.format('%.0f %.0f', times + 1, now))
   end
-  call('SET', storeKey, string.format('%016.0f %.0f %s', now, resetsOfPlans + 1, epoch))
+  resetsOfPlans = resetsOfPlans + 1
+  writeStore()
   return answer(STATUS, 0)
 end
 
