@@ -149,7 +149,7 @@ describeDatabases("what is kept", (database) => {
 
   it("gives back nothing on a counter that only another value of the plan has", async () => {
     const clock = new TestClock()
-    const [before] = [account([minute], { id: "plan" }).plan]
+    const { plan: before } = account([minute], { id: "plan" })
     const { plan } = account([minute, day], { id: "plan" })
     const [first, second] = ["first", "second"].map((value) => ({ plan: before, value }))
     await use(database.store({ clock: () => clock.now }).layer, (store) =>
@@ -171,6 +171,37 @@ describeDatabases("what is kept", (database) => {
         clock.now += 1_000
         yield* store.reset({ plans: [before] })
         assert.deepStrictEqual(yield* counted, [0, 0])
+      })
+    )
+  })
+
+  it("counts in a month of its own what was used while only another list of quotas was asked for", async () => {
+    const clock = new TestClock(Date.UTC(2026, 0, 15))
+    const monthly = account([minute, { ...day, window: Window.calendar("month"), name: "month" }], { id: "plan" })
+    const other = account([minute], { id: "plan" })
+    await use(database.store({ clock: () => clock.now }).layer, (store) =>
+      Effect.gen(function* () {
+        yield* store.record([monthly], tokens(40), undefined)
+        // A month is not as long as the one before it.
+        clock.now = Date.UTC(2026, 2, 2)
+        yield* store.record([other], tokens(7), undefined)
+        assert.strictEqual((yield* store.status([monthly])).quotas[1]!.used, 7)
+      })
+    )
+  })
+
+  it("does not set its time back by a reset that finds no account", async () => {
+    const clock = new TestClock()
+    const start = clock.now
+    const everyone = account([minute])
+    await use(database.store({ clock: () => clock.now, tick: 0 }).layer, (store) =>
+      Effect.gen(function* () {
+        yield* store.record([everyone], tokens(100), undefined)
+        clock.now = start + 90_000
+        yield* store.record([account([minute], { id: "other" })], tokens(1), undefined)
+        clock.now = start
+        yield* store.reset({ plans: [account([minute], { id: "nobody's" }).plan] })
+        assert.strictEqual((yield* store.status([everyone])).quotas[0]!.used, 0)
       })
     )
   })
