@@ -7,6 +7,7 @@ import * as Redis from "effect/persistence/Redis"
 import type * as Scope from "effect/Scope"
 import * as Alerts from "../Alerts.ts"
 import { StoreError } from "../Errors.ts"
+import { makeAbandon } from "../internal/abandon.ts"
 import { millisOf } from "../internal/plans.ts"
 import type { Account, Booked, Conflict, Hold, Plan, Reserve } from "../internal/verbs.ts"
 import type * as QuotaStore from "../QuotaStore.ts"
@@ -274,38 +275,28 @@ export const makeStore = (
       )
     }
 
-    /** Nobody will ever know of this hold, so nobody would end it. It is released as soon as the store answers. */
-    const abandon = (hold: RedisHold) =>
-      end("release", hold, Usage.zero).pipe(
-        Effect.catch((error) => Effect.andThen(Effect.sleep(timeout), Effect.fail(error))),
-        Effect.retry({ times: 60 }),
-        Effect.ignore,
-        Effect.interruptible,
-        Effect.forkIn(scope)
-      )
+    const abandon = makeAbandon(scope, timeout)
 
     const service: QuotaStore.Service = {
       reserve: (command) =>
         Effect.suspend(() => {
-          const { accounts, id, mode, onExpiry, ttl, usage } = command
+          const { accounts, id, onExpiry, ttl, usage } = command
           const keep = keepOf(id, ttl)
           const known = id ?? nextId()
           const keys = keysOf(holdKey(known), accounts)
           const content = contentOf(id, accounts, usage, onExpiry)
-          return send("QuotaStore.reserve", choices(command), keys, accounts, usage, ttl, keep, content).pipe(
-            Effect.map((reply) => {
-              if (reply[0] === replies.conflict) return replies.conflictOf(reply, known)
-              if (reply[0] === replies.refused) return replies.refusedOf(reply, accounts)
-              const told = replies.alertsOf(reply, reply[5], accounts)
-              const forgottenAt = Number(reply[4] ?? Number(reply[1]) + ttl + keep)
-              return new RedisHold(known, told, accounts, keys, usage, prefix, ttl, keep, forgottenAt)
-            }),
-            Effect.tapError((error) =>
-              id === undefined && mode !== "ask" && error.outcome === "unknown"
-                ? abandon(new RedisHold(known, [], accounts, keys, usage, prefix, ttl, keep, Number.MAX_SAFE_INTEGER))
-                : Effect.void
-            )
-          )
+          const sent = send("QuotaStore.reserve", choices(command), keys, accounts, usage, ttl, keep, content)
+          const reserve = Effect.map(sent, (reply) => {
+            if (reply[0] === replies.conflict) return replies.conflictOf(reply, known)
+            if (reply[0] === replies.refused) return replies.refusedOf(reply, accounts)
+            const told = replies.alertsOf(reply, reply[5], accounts)
+            const forgottenAt = Number(reply[4] ?? Number(reply[1]) + ttl + keep)
+            return new RedisHold(known, told, accounts, keys, usage, prefix, ttl, keep, forgottenAt)
+          })
+          return abandon(command, reserve, () => {
+            const hold = new RedisHold(known, [], accounts, keys, usage, prefix, ttl, keep, Number.MAX_SAFE_INTEGER)
+            return end("release", hold, Usage.zero)
+          })
         }),
       extend: (hold, more, step) =>
         ofOurs(hold, (hold) =>

@@ -175,7 +175,10 @@ BEGIN
         -- A quota that is new here: what is held already is held on it too. What was booked before it is given back on none
         -- of the account's from then on, as after a reset: this one would give back what it has never counted.
         q := quotas[i];
-        c := (q.key, q.unit, q.free, q.kind, coalesce(q.length, q.until - q.start), q.live, q.refill, coalesce(q.start, 0), q.until, 0, 0, 0, NULL, NULL, NULL);
+        c := (
+          q.key, q.unit, q.free, q.kind, coalesce(q.length, q.until - q.start), q.live, q.refill,
+          coalesce(q.start, 0), q.until, 0, 0, 0, NULL, NULL, NULL
+        );
         IF w.seen > 0 THEN
           SELECT coalesce(sum(${p}_amount(q.unit, q.free, k.usage)), 0) INTO c.held FROM ${p}_claims k
           WHERE k.account = w.id AND k.open AND (k.state = 'held' OR q.kind = 'now');

@@ -1,6 +1,7 @@
 import * as Effect from "effect/Effect"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
+import { makeAbandon } from "../../../internal/abandon.ts"
 import { overruns } from "../../../internal/alarms.ts"
 import { Claim, type Entry } from "../../../internal/accounts.ts"
 import type { Account, Booked, Conflict, Hold, Refused } from "../../../internal/verbs.ts"
@@ -24,9 +25,8 @@ import {
   usageOf
 } from "../answers.ts"
 import { type AccountRow, Bench, type ClaimRow, entryOf, Plans } from "../workbench.ts"
-import { makeAbandon } from "../abandon.ts"
 import { makeCall } from "../call.ts"
-import { isExact } from "../lookahead.ts"
+import { toldUntil } from "../lookahead.ts"
 import type { Settings } from "../settings.ts"
 import { makeSend, type Rows } from "./send.ts"
 
@@ -35,7 +35,7 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
   const plans = new Plans()
   const call = makeCall({ sql, timeout: settings.timeout })
   const send = makeSend(sql, settings, plans)
-  const abandon = makeAbandon(settings)
+  const abandon = makeAbandon(settings.scope, settings.timeout)
 
   const claimsOf = (accounts: ReadonlyArray<Account>, rows: Rows, at: number) =>
     accounts.map((_, index) =>
@@ -53,13 +53,15 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
       )
     )
 
-  const benchOf = (accounts: ReadonlyArray<Account>, rows: Rows, at: number): Bench => {
-    const found = accounts.map((_, index): AccountRow | null => {
-      const row = rows[index]
-      return row ?? null
-    })
+  const benchOf = (
+    accounts: ReadonlyArray<Account>,
+    rows: Rows,
+    at: number,
+    claims = claimsOf(accounts, rows, at)
+  ): Bench => {
+    const found = accounts.map((_, index): AccountRow | null => rows[index] ?? null)
     const bench = new Bench(plans, accounts, found, { others: "ignored" })
-    bench.add(claimsOf(accounts, rows, at))
+    bench.add(claims)
     return bench
   }
 
@@ -81,10 +83,14 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
     decide: (bench: Bench, at: number) => ReturnType<Bench["ledger"]["reserve" | "extend"]>,
     asking?: string
   ): Effect.Effect<Refused, SqlError> => {
-    const bench = benchOf(accounts, answer.rows, answer.at)
-    const refused = decide(bench, answer.at) as Refused
-    const exact = isExact(bench, refused, claimsOf(accounts, answer.rows, answer.at), few, answer.at)
-    if (exact === true) return Effect.succeed(refused)
+    const { at, rows } = answer
+    const claims = claimsOf(accounts, rows, at)
+    const bench = benchOf(accounts, rows, at, claims)
+    const refused = decide(bench, at) as Refused
+    const told = toldUntil(bench, refused, claims, few, at)
+    if (at + refused.retryAfter <= told) return Effect.succeed(refused)
+    // Nothing can have fitted before then.
+    const atLeast = Math.max(told, refused.until, at) - at
     return send("status", { accounts: namesOf(accounts), open: true, asking }, undefined).pipe(
       Effect.map((all) => {
         const rows = all.tag === "rows" ? (all.rows ?? []) : []
@@ -92,7 +98,7 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
         if (again._tag !== "Refused") return { ...refused, retryAfter: 0 }
         return { ...again, reason: refused.reason, until: refused.until, alerts: refused.alerts }
       }),
-      Effect.catch(() => Effect.succeed({ ...refused, ...exact }))
+      Effect.catch(() => Effect.succeed({ ...refused, retryAfter: atLeast }))
     )
   }
 
@@ -172,7 +178,7 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
             }
           )
         )
-        return abandon(command, reserve, end("release", new SqlHold(id, accounts, noAlerts), undefined, true))
+        return abandon(command, reserve, () => end("release", new SqlHold(id, accounts, noAlerts), undefined, true))
       }),
     extend: (given, more, step) => {
       if (!(given instanceof SqlHold)) return Effect.succeed(foreign)

@@ -2,6 +2,7 @@ import * as Effect from "effect/Effect"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Alert } from "../../../Alert.ts"
+import { makeAbandon } from "../../../internal/abandon.ts"
 import { Entry } from "../../../internal/accounts.ts"
 import type { Account, Booked, Conflict, Hold, Refused } from "../../../internal/verbs.ts"
 import type * as QuotaStore from "../../../QuotaStore.ts"
@@ -19,9 +20,8 @@ import {
   usageOf
 } from "../answers.ts"
 import { Bench, type ClaimRow, entryOf, Plans } from "../workbench.ts"
-import { makeAbandon } from "../abandon.ts"
 import { makeCall } from "../call.ts"
-import { isExact } from "../lookahead.ts"
+import { toldUntil } from "../lookahead.ts"
 import { type Loaded, makeAccounts, type Opened } from "./accounts.ts"
 import type { Settings } from "../settings.ts"
 
@@ -43,7 +43,7 @@ export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaS
   const { newId, prefix: p, retention } = settings
   const plans = new Plans()
   const call = makeCall({ sql, timeout: settings.timeout })
-  const abandon = makeAbandon(settings)
+  const abandon = makeAbandon(settings.scope, settings.timeout)
 
   const { claims, exclusively, forget, inTransaction, load, open, pending, query, save, valuesOf } = makeAccounts(
     sql,
@@ -146,7 +146,7 @@ export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaS
       decision = yield* decide(opened)
       const exact = decision.answer
       if (few === undefined || exact._tag !== "Refused") break
-      if (isExact(opened.bench, exact, holds, few, loaded.now) === true) break
+      if (loaded.now + exact.retryAfter <= toldUntil(opened.bench, exact, holds, few, loaded.now)) break
     }
     return { ...decision, opened }
   })
@@ -249,7 +249,7 @@ export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaS
           return new SqlHold(id, accounts, ownAlerts(accounts, answer.alerts))
         })
         const reserve = call("reserve", () => exclusively(body))
-        return abandon(command, reserve, end("release", new SqlHold(id, accounts, noAlerts), undefined))
+        return abandon(command, reserve, () => end("release", new SqlHold(id, accounts, noAlerts), undefined))
       }),
     extend: (given, more, step) => {
       if (!(given instanceof SqlHold)) return Effect.succeed(foreign)
