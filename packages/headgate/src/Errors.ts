@@ -19,7 +19,8 @@ const wait = (retryAfter: Duration.Duration): string =>
  * *Not now*: a budget has less left than the call may take. Nothing was held.
  *
  * `retryAfter` is exact when nothing else happens: refused before it, admitted at it. It is `Infinity` when only a
- * settlement or a reset can make room.
+ * settlement or a reset can make room. After the store's clock was set back its time stands still until that has caught
+ * up: then whoever comes back after `retryAfter` does so once a second at most.
  *
  * **Example** (Catching it)
  *

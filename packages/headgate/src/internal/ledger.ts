@@ -11,6 +11,9 @@ import type { Account, Booked, Conflict, Hold, Plan, QuotaStatus, Refused, Reser
 /** How many ids given by callers are remembered; the oldest are forgotten first. */
 const maxIds = 65_536
 
+/** How long at most, in milliseconds, a refusal waits for a clock that was set back before it asks again. */
+export const standstill = 1000
+
 const noAlerts: ReadonlyArray<Alert> = []
 
 const conflict = (bound: string, state: string): Conflict => ({ _tag: "Conflict", bound, state })
@@ -39,6 +42,8 @@ export class Ledger {
   private readonly ids = { next: 1 }
   private readonly slots: number
   private last = -Infinity
+  /** How far the clock was behind the time that the ledger has seen, when it was last told. */
+  private behind = 0
   private turnsAt = Infinity
 
   constructor(slots = slidingSlots) {
@@ -227,7 +232,9 @@ export class Ledger {
 
   /** The time of a command. Time never runs backwards, and what is due by then happens first. */
   private at(clock: number): number {
-    const now = Math.max(Math.floor(clock), this.last)
+    const time = Math.floor(clock)
+    const now = Math.max(time, this.last)
+    this.behind = now - time
     if (now === this.last) return now
     this.last = now
     const expired = this.expire(now)
@@ -387,7 +394,9 @@ export class Ledger {
     }
     const [state, index] = longest ?? [states.find((state) => state.throttledUntil > now)!, 0]
     const amount = requested(state.book.counters[index]!, usage, extending)
-    return refusal(reason, state, index, amount, Math.max(at, until) - now, until, alerts)
+    // While time stands still, waiting lets nothing come free.
+    const wait = Math.max(at, until) - now
+    return refusal(reason, state, index, amount, Math.max(wait, Math.min(this.behind, standstill)), until, alerts)
   }
 
   private expire(now: number): ReadonlyArray<Entry> {

@@ -85,7 +85,10 @@ export interface Refused {
   readonly used: number
   readonly held: number
   readonly requested: number
-  /** Milliseconds until it is admitted if nothing else happens; `Infinity` if time alone does not help. */
+  /**
+   * Milliseconds until it is admitted if nothing else happens; `Infinity` if time alone does not help. While the clock is
+   * behind a time that was seen before, at least until it has caught up, or a second where that takes longer.
+   */
   readonly retryAfter: number
   /** When the throttle ends, in milliseconds since the epoch; 0 without one. */
   readonly until: number

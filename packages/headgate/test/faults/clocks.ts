@@ -71,7 +71,7 @@ export const clocks = (target: Name, short: { readonly steps: number }, full: ty
             if (millis === timeout || duration === grain) return real.sleep(duration)
             sleeps++
             slept = Math.max(slept, millis)
-            // Who wakes does so late: while the store's time stands still, a short wait is asked for over and over again.
+            // Who wakes does so late: while the store's time stands still it asks once a second, which takes long for a day.
             return Effect.andThen(goTo(now + Math.max(5_000, Math.ceil(millis))), Effect.yieldNow)
           }
         })

@@ -193,6 +193,16 @@ describe("Ledger", () => {
       admitted(ledger.reserve(command(accounts, tokens(100)), 3_661_000))
     })
 
+    it("is waited for when the clock is set back, but for no more than a second at a time", () => {
+      const ledger = new Ledger()
+      const accounts = [account([{ unit: "concurrency", limit: 1, name: "one" }])]
+      admitted(ledger.reserve(command(accounts, tokens(1), { ttl: 5 }), 600_000))
+      const waits = [600_000, 599_999, 599_900, 599_000, 0].map(
+        (clock) => refused(ledger.reserve(command(accounts, tokens(1)), clock)).retryAfter
+      )
+      assert.deepStrictEqual(waits, [5, 5, 100, 1_000, 1_000])
+    })
+
     it("books at the last seen time when the clock is set back", () => {
       const ledger = new Ledger()
       const accounts = [account([minute])]

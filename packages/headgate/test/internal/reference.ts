@@ -23,6 +23,7 @@ export class Reference {
   private readonly holds: Array<Hold> = []
   private readonly ids = new Map<string, { readonly content: unknown; readonly hold: Hold | undefined }>()
   private now = 0
+  private behind = 0
 
   reserve(command: QuotaStore.Reserve, clock: number): Answer {
     this.advance(clock)
@@ -175,6 +176,7 @@ export class Reference {
 
   private advance(clock: number): void {
     const now = Math.max(this.now, Math.floor(clock))
+    this.behind = now - Math.floor(clock)
     const due = this.holds.filter(({ expiresAt, underWay }) => underWay && expiresAt <= now)
     for (const hold of due.toSorted((a, b) => a.expiresAt - b.expiresAt)) {
       hold.underWay = false
@@ -303,7 +305,8 @@ export class Reference {
     const answer = (reason: string, { amount, capacity, log }: (typeof asked)[number], at: number, until: number) => {
       const numbers = [capacity, usedOf(log.quota, log.events, now), this.heldOn(log, now), amount]
       const { account, quota } = log
-      const retryAfter = at - now
+      // While the clock is behind, whoever asks again does so when it has caught up, or after a second.
+      const retryAfter = Math.max(at - now, Math.min(this.behind, 1000))
       return {
         tag: "Refused",
         reason,

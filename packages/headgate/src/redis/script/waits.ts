@@ -1,3 +1,5 @@
+import { standstill } from "../../internal/ledger.ts"
+
 /** Whether it fits, and if not, when it will and what is answered. */
 export const waits = `
 local function fits(a, u, extending)
@@ -91,7 +93,7 @@ local function told() return table.concat(alerts, ',') end
 local function refused(reason, a, i, requested, at, untilTime)
   local q, c = a.quotas[i], a.cells[i]
   local reply = answer(REFUSED, reason, a.index, i)
-  if at == never then at = -1 end
+  if at == never then at = -1 else at = max(at, now + min(now - clock, ${standstill})) end
   reply[8], reply[9], reply[10], reply[11], reply[12], reply[13] = c[USED], c[HELD], requested, at, untilTime, told()
   return reply
 end

@@ -1,8 +1,4 @@
-import { fn } from "./fn.ts"
-
-/** The clock that a call was given, or the server's. */
-const clockOf = (given: string): string =>
-  `coalesce(${given}, floor(extract(epoch FROM clock_timestamp()) * 1000)::int8)`
+import { clockOf, fn } from "./fn.ts"
 
 /** The accounts of a call: locked, brought to its time, saved, and forgotten when nothing is left of them. */
 export const accounts = (p: string): ReadonlyArray<string> => [

@@ -1,4 +1,4 @@
-import { fn } from "./fn.ts"
+import { clockOf, fn } from "./fn.ts"
 
 /** Whether a usage fits, and what a refusal does. */
 export const decisions = (p: string): ReadonlyArray<string> => [
@@ -60,7 +60,7 @@ END`
   ),
   // Applies a refusal: limits that were hit, and throttles.
   fn(
-    `${p}_refuse(works ${p}_work[], at int8, u int8[], few int4, asking text) RETURNS jsonb`,
+    `${p}_refuse(works ${p}_work[], at int8, clock int8, u int8[], few int4, asking text) RETURNS jsonb`,
     `DECLARE
   w ${p}_work;
   c ${p}_cell;
@@ -68,7 +68,9 @@ END`
   amount int8;
   extending boolean := asking IS NOT NULL;
   throttled boolean := false;
-  answer jsonb := jsonb_build_object('tag', 'refused', 'at', at, 'rows', ${p}_rows(works, at, few, asking));
+  answer jsonb := jsonb_build_object(
+    'tag', 'refused', 'at', at, 'clock', least(at, ${clockOf("clock")}), 'rows', ${p}_rows(works, at, few, asking)
+  );
 BEGIN
   FOR n IN 1..cardinality(works) LOOP
     w := works[n];

@@ -33,7 +33,7 @@ export type Answer = { readonly at: number } & (
   | { readonly tag: "known"; readonly told?: ReadonlyArray<Told> | null }
   | { readonly tag: "other" }
   | { readonly tag: "forgotten" }
-  | { readonly tag: "refused"; readonly rows: Rows; readonly reserved?: Amounts }
+  | { readonly tag: "refused"; readonly clock: number; readonly rows: Rows; readonly reserved?: Amounts }
   | { readonly tag: "conflict"; readonly bound: string; readonly state: string }
   | {
       readonly tag: "booked" | "repeated"

@@ -62,6 +62,7 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
     const found = accounts.map((_, index): AccountRow | null => rows[index] ?? null)
     const bench = new Bench(plans, accounts, found, { others: "ignored" })
     bench.add(claims)
+    bench.moveTo(at)
     return bench
   }
 
@@ -79,14 +80,14 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
    */
   const explain = (
     accounts: ReadonlyArray<Account>,
-    answer: { readonly rows: Rows; readonly at: number },
-    decide: (bench: Bench, at: number) => ReturnType<Bench["ledger"]["reserve" | "extend"]>,
+    answer: { readonly rows: Rows; readonly at: number; readonly clock: number },
+    decide: (bench: Bench, at: number, clock: number) => ReturnType<Bench["ledger"]["reserve" | "extend"]>,
     asking?: string
   ): Effect.Effect<Refused, SqlError> => {
-    const { at, rows } = answer
+    const { at, clock, rows } = answer
     const claims = claimsOf(accounts, rows, at)
     const bench = benchOf(accounts, rows, at, claims)
-    const refused = decide(bench, at) as Refused
+    const refused = decide(bench, at, clock) as Refused
     const told = toldUntil(bench, refused, claims, few, at)
     if (at + refused.retryAfter <= told) return Effect.succeed(refused)
     // Nothing can have fitted before then.
@@ -94,7 +95,7 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
     return send("status", { accounts: namesOf(accounts), open: true, asking }, undefined).pipe(
       Effect.map((all) => {
         const rows = all.tag === "rows" ? (all.rows ?? []) : []
-        const again = decide(benchOf(accounts, rows, all.at), all.at)
+        const again = decide(benchOf(accounts, rows, all.at), all.at, all.at - at + clock)
         if (again._tag !== "Refused") return { ...refused, retryAfter: 0 }
         return { ...again, reason: refused.reason, until: refused.until, alerts: refused.alerts }
       }),
@@ -169,8 +170,8 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
                 case "known":
                   return Effect.succeed(new SqlHold(id, accounts, again ? told(accounts, answer) : noAlerts))
                 case "refused":
-                  return explain(accounts, answer, ({ ledger }, at) =>
-                    ledger.reserve({ ...command, id: undefined }, at)
+                  return explain(accounts, answer, ({ ledger }, _, clock) =>
+                    ledger.reserve({ ...command, id: undefined }, clock)
                   )
                 default:
                   return Effect.succeed(otherContent(id))
@@ -199,7 +200,7 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
                 return explain(
                   accounts,
                   answer,
-                  (bench, at) => bench.ledger.extend(openEntry(bench, reserved!, at), more, step, at),
+                  (bench, at, clock) => bench.ledger.extend(openEntry(bench, reserved!, at), more, step, clock),
                   textOf(id)
                 )
               }

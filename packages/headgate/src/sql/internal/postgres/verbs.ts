@@ -29,7 +29,7 @@ BEGIN
   END IF;
   SELECT * INTO works, at FROM ${p}_open(command);
   IF mode <> 'force' AND NOT ${p}_fits(works, at, u, false) THEN
-    answer := ${p}_refuse(works, at, u, (command ->> 'few')::int4, NULL);
+    answer := ${p}_refuse(works, at, (command ->> 'clock')::int8, u, (command ->> 'few')::int4, NULL);
     PERFORM ${p}_forget(at, cardinality(works));
     RETURN answer;
   END IF;
@@ -109,7 +109,8 @@ BEGIN
     RETURN jsonb_build_object('tag', 'conflict', 'bound', 'open', 'state', 'expired');
   END IF;
   IF NOT renewal AND NOT h.forced AND NOT ${p}_fits(works, at, u, true) THEN
-    RETURN ${p}_refuse(works, at, u, (command ->> 'few')::int4, h.id) || jsonb_build_object('reserved', h.usage);
+    RETURN ${p}_refuse(works, at, (command ->> 'clock')::int8, u, (command ->> 'few')::int4, h.id)
+      || jsonb_build_object('reserved', h.usage);
   END IF;
   FOREACH w IN ARRAY works LOOP
     FOR i IN 1..cardinality(w.cells) LOOP

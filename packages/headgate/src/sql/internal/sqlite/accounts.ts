@@ -47,7 +47,9 @@ export interface Loaded {
   readonly accounts: ReadonlyArray<Account>
   readonly stored: ReadonlyArray<StoredAccount | undefined>
   readonly rows: ReadonlyArray<AccountRow | null>
+  /** The time of the call: the clock's, or a later one that the database knows of. */
   readonly now: number
+  readonly clock: number
   /** The latest time that the database knows of. */
   readonly last: number
   readonly due: ReadonlyArray<ReadonlyArray<ClaimRow>>
@@ -80,7 +82,7 @@ export const makeAccounts = (sql: SqlClient.SqlClient, settings: Settings, plans
 
   const exclusively = <A>(body: Effect.Effect<A, SqlError>) => inTransaction("BEGIN IMMEDIATE", body)
 
-  const clock = Effect.withFiber((fiber) =>
+  const time = Effect.withFiber((fiber) =>
     Effect.succeed(Math.floor(settings.clock?.() ?? fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()))
   )
 
@@ -98,7 +100,8 @@ export const makeAccounts = (sql: SqlClient.SqlClient, settings: Settings, plans
   const load = Effect.fnUntraced(function* (accounts: ReadonlyArray<Account>) {
     const stored: Array<StoredAccount | undefined> = []
     let last = 0
-    let now = yield* clock
+    const clock = yield* time
+    let now = clock
     for (const { plan, value } of accounts) {
       const [row] = yield* query<{ readonly last: number } & (StoredAccount | { readonly id: null })>(
         `SELECT c.last, a.* FROM ${p}_clock c LEFT JOIN ${p}_accounts a ON a.plan = ? AND a.value = ? WHERE c.id = 1`,
@@ -120,7 +123,7 @@ export const makeAccounts = (sql: SqlClient.SqlClient, settings: Settings, plans
       open = []
       for (const row of stored) open.push(yield* claims(row?.id, "open"))
     }
-    return { accounts, stored, rows, now, last, due, open } satisfies Loaded
+    return { accounts, stored, rows, now, clock, last, due, open } satisfies Loaded
   })
 
   const open = (loaded: Loaded, others: "kept" | "ignored" = "kept"): Opened => {

@@ -217,7 +217,7 @@ export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaS
           if (before !== "new") return before === "same" ? new SqlHold(id, accounts, noAlerts) : otherContent(id)
           const loaded = yield* load(accounts)
           const { answer, opened } = yield* decided(loaded, "", ({ bench }) =>
-            Effect.succeed({ answer: bench.ledger.reserve(asked, loaded.now) })
+            Effect.succeed({ answer: bench.ledger.reserve(asked, loaded.clock) })
           )
           if (answer._tag === "Refused") {
             yield* save(loaded, opened)
@@ -268,7 +268,7 @@ export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaS
         const { answer, entry, opened } = yield* decided(loaded, id, (opened) =>
           Effect.map(entryAt(id, hold, loaded, opened), (entry) => ({
             entry,
-            answer: opened.bench.ledger.extend(entry, more, step, loaded.now)
+            answer: opened.bench.ledger.extend(entry, more, step, loaded.clock)
           }))
         )
         yield* save(loaded, opened)
