@@ -7,7 +7,7 @@ import type { Entry } from "../../src/internal/accounts.ts"
 import { Ledger } from "../../src/internal/ledger.ts"
 import { agreeUnderChangedPlans } from "../internal/changedPlans.ts"
 import { generate, type Setting, type Step } from "../internal/histories.ts"
-import { account, command, seedOf, usage } from "../internal/support.ts"
+import { account, Choices, command, seedOf, usage } from "../internal/support.ts"
 import { missing, named, type PostgresServer, startPostgres } from "../servers/postgres.ts"
 import { newPrefix, postgres, sqlite, storeLayer, TestClock, use } from "./support.ts"
 
@@ -284,8 +284,10 @@ const suite = (name: string, many: number, client: () => Layer.Layer<SqlClient, 
         const store = yield* QuotaStore.QuotaStore
         const sql = yield* SqlClient
         for (let index = 0; index < histories; index++) {
+          // A time of its own: what ran before may have left the store at a later one.
           yield* sql.unsafe(`UPDATE ${prefix}_clock SET last = 0`)
-          yield* agreeUnderChangedPlans(store, setClock, seed + index, start)
+          const later = new Choices(seed + index).between(0, 31_536_000_000)
+          yield* agreeUnderChangedPlans(store, setClock, seed + index, start + later)
         }
       }).pipe(Effect.orDie)
     )
