@@ -106,3 +106,43 @@ export const agreeUnderChangedPlans = (
     }
     return now
   })
+
+/** A quota that is new on an account begins with what is held there, and `status` says so before any call has come. */
+export const newQuotasBegin = (store: QuotaStore.Service, advance: (by: number) => Effect.Effect<unknown>) =>
+  Effect.gen(function* () {
+    const under = (...names: ReadonlyArray<string | undefined>) => [
+      account(
+        pool.filter(({ name }) => names.includes(name)),
+        { id: "begins" }
+      )
+    ]
+    const before = under("hour")
+    const next = under("hour", "day", "concurrency")
+    const status = Effect.map(store.status(next), ({ quotas }) => quotas.map(({ held, used }) => [used, held]))
+    const reserve = (tokens: number, options: Partial<QuotaStore.Reserve>) =>
+      store.reserve(command(before, usage({ tokens }), options))
+    yield* reserve(20, { ttl: 1_000 })
+    yield* reserve(30, { ttl: 10_000, onExpiry: "release" })
+    yield* reserve(5, { book: "now" })
+    assert.deepStrictEqual(yield* status, [
+      [5, 50],
+      [0, 50],
+      [0, 2]
+    ])
+    yield* advance(1_000)
+    // The one that was held until now is charged, also where nobody has seen it held.
+    const charged = [
+      [25, 30],
+      [20, 30],
+      [0, 1]
+    ]
+    assert.deepStrictEqual(yield* status, charged)
+    yield* store.record(next, usage({ requests: 0 }), undefined)
+    assert.deepStrictEqual(yield* status, charged)
+    yield* advance(9_000)
+    assert.deepStrictEqual(yield* status, [
+      [25, 0],
+      [20, 0],
+      [0, 0]
+    ])
+  })

@@ -5,6 +5,7 @@ import { Alerts, type Quota, type QuotaStore, type Usage, Window } from "headgat
 import * as Plans from "../../src/redis/plans.ts"
 import { source } from "../../src/redis/script.ts"
 import { makeStore } from "../../src/redis/store.ts"
+import { newQuotasBegin } from "../internal/changedPlans.ts"
 import { account, command, tokens } from "../internal/support.ts"
 import { describeRedis } from "../servers/redis.ts"
 import { useServer } from "./support.ts"
@@ -165,6 +166,10 @@ describeRedis("a list of quotas that changes", () => {
         assert.deepStrictEqual(yield* counters, [50, 0])
       })
     )
+  )
+
+  it.live("shows a quota that is new with what is held, as a call will find it", () =>
+    withStore("begins", (store) => newQuotasBegin(store, (by) => send("INCRBY", "{begins}:store:now", `${by}`)))
   )
 
   it.live("gives back nothing on a new counter that was booked before it", () =>

@@ -2,6 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { type Quota, type QuotaStore, Window } from "headgate"
+import { newQuotasBegin } from "../internal/changedPlans.ts"
 import { account, command, tokens } from "../internal/support.ts"
 import { describeDatabases } from "./databases.ts"
 import { TestClock, use } from "./support.ts"
@@ -122,6 +123,13 @@ describeDatabases("what is kept", (database) => {
         clock.now = start + 25 * hour + 5 * 60_000
         hold(yield* store.reserve(command(spender!, tokens(1))))
       })
+    )
+  })
+
+  it("shows a quota that is new with what is held, as a call will find it", async () => {
+    const clock = new TestClock()
+    await use(database.store({ clock: () => clock.now }).layer, (store) =>
+      newQuotasBegin(store, (by) => Effect.sync(() => void (clock.now += by)))
     )
   })
 

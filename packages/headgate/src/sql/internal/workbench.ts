@@ -71,6 +71,14 @@ export class Plans {
     return prepared
   }
 
+  /** Whether an account that is stored has not counted yet for a quota of its plan. */
+  hasNew(accounts: ReadonlyArray<Account>, rows: ReadonlyArray<AccountRow | null | undefined>): boolean {
+    return accounts.some(({ plan }, index) => {
+      const known = new Set(rows[index]?.cells.map(({ key }) => key))
+      return rows[index] && this.prepare(plan).keys.some((key) => !known.has(key))
+    })
+  }
+
   countersOf = ({ plan }: Account): ReadonlyArray<Counter> => this.prepare(plan).book.counters
 
   /** How long an account of a plan matters after it was last touched. */

@@ -149,28 +149,9 @@ BEGIN
           END IF;
         END LOOP;
       END IF;
-      IF place IS NOT NULL THEN
-        places[i] := place;
-        limits[place] := i;
-        IF c.kind <> q.kind OR c.refill IS DISTINCT FROM q.refill THEN
-          c.kind := q.kind;
-          c.refill := q.refill;
-          cells[place] := c;
-        END IF;
-      END IF;
-    END LOOP;
-    w.limits := limits;
-    IF EXISTS (SELECT FROM ${p}_claims k WHERE k.account = w.id AND k.open AND k.expires_at <= at) THEN
-      w.cells := cells;
-      w := ${p}_sweep(w, at);
-      cells := w.cells;
-    END IF;
-    FOR i IN 1..cardinality(quotas) LOOP
-      place := places[i];
       IF place IS NULL THEN
         -- A quota that is new here: what is held already is held on it too. What was booked before it is given back on none
         -- of the account's from then on, as after a reset: this one would give back what it has never counted.
-        q := quotas[i];
         c := (
           q.key, q.unit, q.free, q.kind, coalesce(q.length, q.until - q.start), q.live, q.refill,
           coalesce(q.start, 0), q.until, 0, 0, 0, NULL, NULL, NULL
@@ -182,16 +163,27 @@ BEGIN
         END IF;
         cells := cells || c;
         place := cardinality(cells);
-        places[i] := place;
-        limits[place] := i;
         w.dirty := true;
-      ELSE
-        c := cells[place];
-        IF c.used <> 0 OR c.recent <> 0 THEN cells[place] := ${p}_advance(c, at, quotas[i]); END IF;
+      ELSIF c.kind <> q.kind OR c.refill IS DISTINCT FROM q.refill THEN
+        c.kind := q.kind;
+        c.refill := q.refill;
+        cells[place] := c;
       END IF;
+      places[i] := place;
+      limits[place] := i;
+    END LOOP;
+    w.limits := limits;
+    IF EXISTS (SELECT FROM ${p}_claims k WHERE k.account = w.id AND k.open AND k.expires_at <= at) THEN
+      w.cells := cells;
+      w := ${p}_sweep(w, at);
+      cells := w.cells;
+    END IF;
+    FOR i IN 1..cardinality(quotas) LOOP
+      place := places[i];
+      c := cells[place];
+      IF c.used <> 0 OR c.recent <> 0 THEN cells[place] := ${p}_advance(c, at, quotas[i]); END IF;
     END LOOP;
     w.cells := cells;
-    w.limits := limits;
     w.places := places;
     works[n] := w;
   END LOOP;

@@ -227,12 +227,22 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
         )
       }),
     status: (accounts) => {
-      const request = { accounts: namesOf(accounts) }
+      const rowsOf = (open: boolean | undefined) =>
+        Effect.map(send("status", { accounts: namesOf(accounts), open }, undefined), (answer) => ({
+          rows: answer.tag === "rows" ? (answer.rows ?? []) : [],
+          at: answer.at
+        }))
       return call("status", () =>
-        Effect.map(send("status", request, undefined), (answer) => {
-          const rows = answer.tag === "rows" ? (answer.rows ?? []) : []
-          return benchOf(accounts, rows, answer.at).ledger.status(accounts, answer.at)
-        })
+        rowsOf(undefined).pipe(
+          // A quota that is new begins with what is held, so with all claims.
+          Effect.flatMap((few) => (plans.hasNew(accounts, few.rows) ? rowsOf(true) : Effect.succeed(few))),
+          Effect.map(({ at, rows }) => {
+            const claims = claimsOf(accounts, rows, at)
+            const bench = benchOf(accounts, rows, at, claims)
+            bench.holdOnNew(claims)
+            return bench.ledger.status(accounts, at)
+          })
+        )
       )
     },
     reset: (target) => {

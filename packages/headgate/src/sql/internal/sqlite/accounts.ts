@@ -114,12 +114,8 @@ export const makeAccounts = (sql: SqlClient.SqlClient, settings: Settings, plans
     const rows = stored.map((row) => (row === undefined ? null : { ...row, cells: JSON.parse(row.cells) }))
     const due: Array<ReadonlyArray<ClaimRow>> = []
     for (const row of stored) due.push(yield* claims(row?.id, "open AND expires_at <= ?", now))
-    const changed = accounts.some(({ plan }, index) => {
-      const known = new Set(rows[index]?.cells.map(({ key }: { readonly key: string }) => key))
-      return rows[index] !== null && plans.prepare(plan).keys.some((key) => !known.has(key))
-    })
     let open: Array<ReadonlyArray<ClaimRow>> | undefined
-    if (changed) {
+    if (plans.hasNew(accounts, rows)) {
       open = []
       for (const row of stored) open.push(yield* claims(row?.id, "open"))
     }
