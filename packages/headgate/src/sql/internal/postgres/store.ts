@@ -61,6 +61,7 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
   ): Bench => {
     const found = accounts.map((_, index): AccountRow | null => rows[index] ?? null)
     const bench = new Bench(plans, accounts, found, { others: "ignored" })
+    bench.holdOnNew(claims)
     bench.add(claims)
     bench.moveTo(at)
     return bench
@@ -236,12 +237,7 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
         rowsOf(undefined).pipe(
           // A quota that is new begins with what is held, so with all claims.
           Effect.flatMap((few) => (plans.hasNew(accounts, few.rows) ? rowsOf(true) : Effect.succeed(few))),
-          Effect.map(({ at, rows }) => {
-            const claims = claimsOf(accounts, rows, at)
-            const bench = benchOf(accounts, rows, at, claims)
-            bench.holdOnNew(claims)
-            return bench.ledger.status(accounts, at)
-          })
+          Effect.map(({ at, rows }) => benchOf(accounts, rows, at).ledger.status(accounts, at))
         )
       )
     },
