@@ -17,7 +17,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Alerts from "./Alerts.ts"
 import * as Errors from "./Errors.ts"
-import * as Allowance from "./internal/allowance.ts"
+import * as Allowance from "./internal/budget/allowance.ts"
 import {
   type BudgetRefusal,
   budgetRefusal,
@@ -27,17 +27,17 @@ import {
   type TimedStatus,
   timed
 } from "./internal/answers.ts"
-import { inOneStep, ledgerOf } from "./internal/atOnce.ts"
-import { type Options, rulesOf } from "./internal/budgetOptions.ts"
-import { makeConfigured } from "./internal/configured.ts"
-import * as environment from "./internal/environment.ts"
-import { Held, type Reservation } from "./internal/held.ts"
+import { inOneStep, ledgerOf } from "./internal/ledger/atOnce.ts"
+import { type Options, rulesOf } from "./internal/options/budget.ts"
+import { makeConfigured } from "./internal/options/configured.ts"
+import * as environment from "./internal/options/environment.ts"
+import { Held, type Reservation } from "./internal/budget/held.ts"
 import { checkSubject, checkUsage } from "./internal/input.ts"
 import { Keeper } from "./internal/keeper.ts"
 import * as metrics from "./internal/metrics.ts"
-import { millisOf, oneOf } from "./internal/plans.ts"
+import { millisOf, oneOf } from "./internal/options/plans.ts"
 import { invalidUsage, trusted } from "./internal/refusal.ts"
-import { afterwards, tookOf } from "./internal/took.ts"
+import { afterwards, tookOf } from "./internal/provider/took.ts"
 import type * as Money from "./Money.ts"
 import * as QuotaStore from "./QuotaStore.ts"
 import type { Subject } from "./Subject.ts"
@@ -61,11 +61,11 @@ export {
    * @since 0.1.0
    */
   defaults
-} from "./internal/budgetOptions.ts"
-export type { Limits, Options } from "./internal/budgetOptions.ts"
+} from "./internal/options/budget.ts"
+export type { Limits, Options } from "./internal/options/budget.ts"
 
 export type { TimedStatus } from "./internal/answers.ts"
-export type { Reservation } from "./internal/held.ts"
+export type { Reservation } from "./internal/budget/held.ts"
 
 /**
  * What a settlement found: what the call took, what was held beyond that and is free again, and what it took beyond

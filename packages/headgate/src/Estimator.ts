@@ -8,15 +8,15 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import { InvalidUsage } from "./Errors.ts"
-import { bytesOf, type Request, type Size, sizeOf } from "./internal/estimate.ts"
+import { bytesOf, type Request, type Size, sizeOf } from "./internal/model/estimate.ts"
 import { isCount, wholeNumber } from "./internal/input.ts"
-import { oneOf } from "./internal/plans.ts"
-import { Seen } from "./internal/seen.ts"
-import { utf8Bytes } from "./internal/textSize.ts"
-import * as tokenizer from "./internal/tokenizer.ts"
+import { oneOf } from "./internal/options/plans.ts"
+import { Seen } from "./internal/model/seen.ts"
+import { utf8Bytes } from "./internal/model/textSize.ts"
+import * as tokenizer from "./internal/model/tokenizer.ts"
 import type { ModelUsage } from "./ModelUsage.ts"
 
-export type { Input, Part, Request } from "./internal/estimate.ts"
+export type { Input, Part, Request } from "./internal/model/estimate.ts"
 
 /**
  * The options of an estimator.

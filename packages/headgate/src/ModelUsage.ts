@@ -8,7 +8,7 @@ import * as Exit from "effect/Exit"
 import * as Schema from "effect/Schema"
 import type { InvalidUsage } from "./Errors.ts"
 import { modelUsageFault } from "./internal/input.ts"
-import { isWords, readUsage, toModelUsage, type Words } from "./internal/vendorUsage.ts"
+import { isWords, readUsage, toModelUsage, type Words } from "./internal/provider/vendorUsage.ts"
 
 /**
  * What a call of a model took, in tokens.

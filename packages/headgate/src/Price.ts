@@ -11,15 +11,15 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import { type InvalidUsage, UnpricedModel } from "./Errors.ts"
-import * as genaiPrices from "./internal/genaiPrices.ts"
+import * as genaiPrices from "./internal/model/genaiPrices.ts"
 import { modelUsageFault } from "./internal/input.ts"
-import { type ModelPrice, ownPrice } from "./internal/ownPrices.ts"
-import { costOf, type Tiers } from "./internal/rates.ts"
+import { type ModelPrice, ownPrice } from "./internal/model/ownPrices.ts"
+import { costOf, type Tiers } from "./internal/model/rates.ts"
 import { refusal } from "./internal/refusal.ts"
 import type { ModelUsage } from "./ModelUsage.ts"
 import * as Money from "./Money.ts"
 
-export type { ModelPrice, PerToken, TokenPrices } from "./internal/ownPrices.ts"
+export type { ModelPrice, PerToken, TokenPrices } from "./internal/model/ownPrices.ts"
 
 /**
  * The options of prices.

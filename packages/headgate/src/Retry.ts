@@ -17,8 +17,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import { RetryExhausted } from "./Errors.ts"
-import { makeConfigured } from "./internal/configured.ts"
-import * as environment from "./internal/environment.ts"
+import { makeConfigured } from "./internal/options/configured.ts"
+import * as environment from "./internal/options/environment.ts"
 import { refusal } from "./internal/refusal.ts"
 import {
   type Course,
@@ -27,11 +27,11 @@ import {
   retryWith,
   type RetryOptions,
   toSchedule
-} from "./internal/retryPolicy.ts"
+} from "./internal/retry/policy.ts"
 
-export { makeBudget, type RetryBudget } from "./internal/retryBudget.ts"
-export { isRetryable, type Retryable, retryable, RetryableTypeId } from "./internal/retryable.ts"
-export { defaults, type Jitter, type Options, type RetryEvent, type RetryOptions } from "./internal/retryPolicy.ts"
+export { makeBudget, type RetryBudget } from "./internal/retry/budget.ts"
+export { isRetryable, type Retryable, retryable, RetryableTypeId } from "./internal/provider/retryable.ts"
+export { defaults, type Jitter, type Options, type RetryEvent, type RetryOptions } from "./internal/retry/policy.ts"
 
 /**
  * A retry policy as a `Schedule`, for `Effect.retry`. The error a schedule sees is `unknown` unless the options or a

@@ -5,7 +5,7 @@ import ranks from "gpt-tokenizer/bpeRanks/o200k_base"
 import { modelToEncodingMap } from "gpt-tokenizer/mapping"
 import { readFileSync } from "node:fs"
 import { Estimator } from "headgate"
-import { encodingOf } from "../src/internal/tokenizer.ts"
+import { encodingOf } from "../src/internal/model/tokenizer.ts"
 import { Choices, seedOf } from "./internal/support.ts"
 
 const counting = Estimator.layer({ input: "tokenizer" })

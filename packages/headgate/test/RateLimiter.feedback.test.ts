@@ -12,8 +12,8 @@ import {
   type Usage
 } from "headgate"
 import { VirtualClock } from "headgate/testing"
-import { Paces } from "../src/internal/paces.ts"
-import { feedbackOf } from "../src/internal/signals.ts"
+import { Paces } from "../src/internal/limiter/paces.ts"
+import { feedbackOf } from "../src/internal/provider/signals.ts"
 
 type Services = RateLimiter.RateLimiter | Alerts.Alerts
 

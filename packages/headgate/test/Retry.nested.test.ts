@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Logger, References } from "effect"
 import { Guard, guard, policy, Retry } from "headgate"
 import { VirtualClock } from "headgate/testing"
-import { Attempt, none } from "../src/internal/attempt.ts"
+import { Attempt, none } from "../src/internal/retry/attempt.ts"
 
 const busy: Effect.Effect<never, { readonly status: number }> = Effect.fail({ status: 503 })
 

@@ -21,8 +21,8 @@ const adapters = ["redis", "sql", "http", "ai"]
 
 /** Optional peers, each with the one file that may import it, when it is run. */
 const optionalPeers: Readonly<Record<string, string>> = {
-  "@pydantic/genai-prices": "internal/genaiPrices.ts",
-  "gpt-tokenizer": "internal/tokenizer.ts"
+  "@pydantic/genai-prices": "internal/model/genaiPrices.ts",
+  "gpt-tokenizer": "internal/model/tokenizer.ts"
 }
 
 /** What a room may import from. A file that is in none of these rooms may not exist. */
@@ -36,6 +36,20 @@ const arrows: Readonly<Record<string, ReadonlyArray<string>>> = {
   composer: core,
   ...Object.fromEntries([...adapters, "testing"].map((folder) => [folder, [...core, folder]]))
 }
+
+/** The rooms in `internal`, and which others each may import from. All may use what lies beside them. */
+const inner: Readonly<Record<string, ReadonlyArray<string>>> = {
+  ledger: [],
+  options: [],
+  provider: [],
+  budget: ["ledger"],
+  model: ["provider"],
+  limiter: ["ledger", "provider"],
+  retry: ["limiter", "options", "provider"],
+  guard: ["budget", "limiter", "model", "provider", "retry"]
+}
+
+const innerOf = (file: string): string | undefined => new RegExp(`^${src}internal/([^/]+)/`).exec(file)?.[1]
 
 const roomOf = (file: string): string => {
   const [first = "", rest] = file.slice(src.length).split("/")
@@ -84,7 +98,12 @@ type Files = Readonly<Record<string, string>>
 const violations = (files: Files): ReadonlyArray<string> => {
   const imports = Object.entries(files).flatMap(([file, source]) => importsOf(file, source))
   const ours = imports.filter(({ from }) => from.startsWith(src))
-  const homeless = Object.keys(files).filter((file) => file.startsWith(src) && arrows[roomOf(file)] === undefined)
+  const homeless = Object.keys(files).filter((file) => {
+    const room = innerOf(file)
+    return (
+      file.startsWith(src) && (arrows[roomOf(file)] === undefined || (room !== undefined && inner[room] === undefined))
+    )
+  })
   return [
     ...homeless.map((file) => `${file} is in no room: give it one in architecture.test.ts`),
     ...ours.filter(({ to }) => to.startsWith("packages/")).flatMap(arrowViolation),
@@ -100,6 +119,10 @@ const arrowViolation = ({ from, isType, to }: Import): ReadonlyArray<string> => 
   const [room, imported] = [roomOf(from), roomOf(to)]
   if (to === `${src}index.ts`) return [`${from} imports the barrel ${to}`]
   if (room === "internal" && imported === "port" && isType) return []
+  const [here, there] = [room === "internal" ? (innerOf(from) ?? "beside") : undefined, innerOf(to)]
+  if (here !== undefined && there !== undefined && here !== there && !inner[here]?.includes(there)) {
+    return [`${from} (${here} of internal) imports ${to} (${there})`]
+  }
   return (arrows[room]?.includes(imported) ?? true) ? [] : [`${from} (${room}) imports ${to} (${imported})`]
 }
 
@@ -193,6 +216,17 @@ describe("architecture", () => {
       { "internal/x.ts": `import { a } from "../QuotaStore.ts"` },
       /\(port\)/
     ],
+    [
+      "a room of internal imports only what lies below it",
+      { "internal/ledger/a.ts": `import { b } from "../budget/b.ts"` },
+      /\(ledger of internal\) imports .*\(budget\)/
+    ],
+    [
+      "what lies beside the rooms of internal imports none of them",
+      { "internal/a.ts": `import type { B } from "../internal/ledger/b.ts"` },
+      /\(beside of internal\)/
+    ],
+    ["every folder of internal is a room", { "internal/utils/a.ts": "export {}" }, /utils.a.ts is in no room/],
     ["nobody imports an adapter", { "Guard.ts": `export * from "./redis/RedisStore.ts"` }, /imports .*\(redis\)/],
     ["an adapter imports no other", { "sql/A.ts": `import { a } from "../redis/B.ts"` }, /\(sql\) imports .*\(redis\)/],
     ["nobody imports testing", { "Live.ts": `const a = import("./testing/index.ts")` }, /imports .*\(testing\)/],
@@ -204,7 +238,11 @@ describe("architecture", () => {
     ["the effect barrel is not imported", { "Money.ts": `import { Effect } from "effect"` }, /effect\/<Module> only/],
     ["effect is the only dependency", { "Money.ts": `import { join } from "node:path"` }, /effect\/<Module> only/],
     ["an optional peer has one room", { "Price.ts": `import("@pydantic/genai-prices")` }, /in its one file/],
-    ["an optional peer is optional", { "internal/tokenizer.ts": `import "gpt-tokenizer"` }, /imported by import\(\)/],
+    [
+      "an optional peer is optional",
+      { "internal/model/tokenizer.ts": `import "gpt-tokenizer"` },
+      /imported by import\(\)/
+    ],
     ["unstable modules stay out", { "Money.ts": `import * as F from "effect/FileSystem"` }, /not a stable/],
     ["unstable areas stay out", { "internal/x.ts": `import * as S from "effect/sql/SqlClient"` }, /not a stable/],
     [
@@ -243,12 +281,13 @@ describe("architecture", () => {
 
   it("allows every arrow of the design", () => {
     const files = {
-      "internal/ledger.ts": `import * as Quota from "../Quota.ts"; import type * as S from "../QuotaStore.ts"`,
-      "QuotaStore.ts": `import * as ledger from "./internal/ledger.ts"; import * as Effect from "effect/Effect"`,
+      "internal/ledger/ledger.ts": `import * as Quota from "../../Quota.ts"; import type * as S from "../../QuotaStore.ts"`,
+      "internal/budget/held.ts": `import * as ledger from "../ledger/ledger.ts"; import * as verbs from "../verbs.ts"`,
+      "QuotaStore.ts": `import * as ledger from "./internal/ledger/ledger.ts"; import * as Effect from "effect/Effect"`,
       "Budget.ts": `import * as Alerts from "./Alerts.ts"; import * as QuotaStore from "./QuotaStore.ts"`,
       "Guard.ts": `import * as Budget from "./Budget.ts"; import * as Retry from "./Retry.ts"`,
       "ModelGuard.ts": `import * as Guard from "./Guard.ts"; import * as Price from "./Price.ts"`,
-      "internal/tokenizer.ts": `const load = () => import("gpt-tokenizer/GptEncoding")`,
+      "internal/model/tokenizer.ts": `const load = () => import("gpt-tokenizer/GptEncoding")`,
       "redis/RedisStore.ts": `import "../QuotaStore.ts"; import * as Redis from "effect/persistence/Redis"`,
       "testing/suite.ts": `import "../QuotaStore.ts"; import * as TestClock from "effect/testing/TestClock"`,
       "../../cli/src/bin.ts": `import { Guard } from "headgate"; import "headgate/testing"; import "@headgate/node"; import "./a.ts"`

@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, Fiber, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { Alerts, Budget, Guard, guard, guardStream, QuotaStore, RateLimiter, Retry, StoreError, Window } from "headgate"
-import { retryAfterOf } from "../src/internal/providerError.ts"
+import { retryAfterOf } from "../src/internal/provider/providerError.ts"
 
 const tokens = (tokens: number) => ({ tokens })
 const hundred = { quotas: [{ unit: "tokens", limit: 100, window: Window.lifetime }] } as const

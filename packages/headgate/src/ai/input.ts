@@ -3,7 +3,7 @@ import * as Tool from "effect/ai/Tool"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import type * as Estimator from "../Estimator.ts"
-import { type Modality, modalitiesWhere } from "../internal/modelCall.ts"
+import { type Modality, modalitiesWhere } from "../internal/model/modelCall.ts"
 
 /** How a file counts. */
 export type FileSize = (file: Prompt.FilePart) => Estimator.Part

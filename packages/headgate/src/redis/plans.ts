@@ -1,6 +1,6 @@
-import { Book } from "../internal/accounts.ts"
-import type { Counter } from "../internal/cell.ts"
-import { keyOf } from "../internal/counterKey.ts"
+import { Book } from "../internal/ledger/accounts.ts"
+import type { Counter } from "../internal/ledger/cell.ts"
+import { keyOf } from "../internal/ledger/counterKey.ts"
 import type { Plan } from "../internal/verbs.ts"
 
 /** Into how many slots shared stores cut a sliding window. */

@@ -8,7 +8,7 @@ import { waits } from "./script/waits.ts"
 import { windows } from "./script/windows.ts"
 
 /**
- * The ledger in Lua. It mirrors `internal/ledger.ts`, `internal/cell.ts` and `internal/alarms.ts` function by function:
+ * The ledger in Lua. It mirrors `internal/ledger/ledger.ts`, `internal/ledger/cell.ts` and `internal/ledger/alarms.ts` function by function:
  * same names, same order, same rounding. What differs, and why:
  *
  * - A script is isolated but not rolled back. So everything is read, checked and decided on Lua tables first; the writes

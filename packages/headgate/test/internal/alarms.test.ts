@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Alert, Quota, QuotaStore } from "headgate"
 import { Window } from "headgate"
-import { Ledger } from "../../src/internal/ledger.ts"
+import { Ledger } from "../../src/internal/ledger/ledger.ts"
 import { account, admitted, command, plan, refused, tokens, usage } from "./support.ts"
 
 const told = ({ alerts }: { readonly alerts: ReadonlyArray<Alert.Alert> }) =>

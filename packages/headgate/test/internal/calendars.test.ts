@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Window } from "headgate"
-import { Ledger } from "../../src/internal/ledger.ts"
+import { Ledger } from "../../src/internal/ledger/ledger.ts"
 import { countsUntil } from "./referenceWindows.ts"
 import { account, admitted, Choices, command, counters, refused, seedOf, tokens } from "./support.ts"
 

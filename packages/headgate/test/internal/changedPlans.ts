@@ -3,7 +3,7 @@
 import { assert } from "@effect/vitest"
 import { Effect } from "effect"
 import { type Quota, type QuotaStore, Usage, Window } from "headgate"
-import { Ledger } from "../../src/internal/ledger.ts"
+import { Ledger } from "../../src/internal/ledger/ledger.ts"
 import { account, Choices, command, usage } from "./support.ts"
 
 /** Nothing is refused and nothing empties: only then do both count the same at every step. */

@@ -3,7 +3,7 @@
 import { assert } from "@effect/vitest"
 import { DateTime } from "effect"
 import type { Alert as AlertModule, QuotaStore, Usage } from "headgate"
-import type { Ledger } from "../../src/internal/ledger.ts"
+import type { Ledger } from "../../src/internal/ledger/ledger.ts"
 import { generate, type Setting, type Step } from "./histories.ts"
 import { Reference } from "./reference.ts"
 import type { Alert, Answer, Hold } from "./referenceWindows.ts"

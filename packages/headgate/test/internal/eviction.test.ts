@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { type Quota, Window } from "headgate"
-import { Ledger } from "../../src/internal/ledger.ts"
+import { Ledger } from "../../src/internal/ledger/ledger.ts"
 import { account, admitted, command, counters, plan, refused, tokens } from "./support.ts"
 
 const minute = { unit: "tokens", limit: 100, window: Window.sliding("1 minute"), name: "minute" } as const

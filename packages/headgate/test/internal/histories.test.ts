@@ -1,5 +1,5 @@
 import { describe, it } from "@effect/vitest"
-import { Ledger } from "../../src/internal/ledger.ts"
+import { Ledger } from "../../src/internal/ledger/ledger.ts"
 import { check } from "./compare.ts"
 import { seedOf } from "./support.ts"
 

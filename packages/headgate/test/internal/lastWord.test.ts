@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { isLastWord } from "../../src/internal/lastWord.ts"
+import { isLastWord } from "../../src/internal/provider/lastWord.ts"
 
 const chunk = (choices: ReadonlyArray<object>) => ({ object: "chat.completion.chunk", choices, usage: {} })
 

@@ -2,7 +2,7 @@
 // that has gone through the same steps, so that asking cannot change what is asked about.
 import { assert, describe, it } from "@effect/vitest"
 import { type Quota, type QuotaStore, Window } from "headgate"
-import { Ledger } from "../../src/internal/ledger.ts"
+import { Ledger } from "../../src/internal/ledger/ledger.ts"
 import { generate, type Setting, type Step } from "./histories.ts"
 import { account, admitted, Choices, command, plan, refused, seedOf, tokens, usage } from "./support.ts"
 

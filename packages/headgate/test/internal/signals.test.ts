@@ -3,9 +3,9 @@ import { Duration, Schema } from "effect"
 import { AiError } from "effect/ai"
 import { HttpClientError, HttpClientRequest, HttpClientResponse } from "effect/http"
 import { RateLimitExceeded, Retry } from "headgate"
-import { retryAfterOf } from "../../src/internal/providerError.ts"
-import { feedbackOf } from "../../src/internal/signals.ts"
-import { membersOf } from "../../src/internal/structuredFields.ts"
+import { retryAfterOf } from "../../src/internal/provider/providerError.ts"
+import { feedbackOf } from "../../src/internal/provider/signals.ts"
+import { membersOf } from "../../src/internal/provider/structuredFields.ts"
 
 const now = Date.parse("2026-11-24T10:00:00Z")
 

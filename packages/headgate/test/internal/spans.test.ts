@@ -1,7 +1,7 @@
 // Law 5: no span of a window's length holds more than the limit, and little is given up for that.
 import { assert, describe, it } from "@effect/vitest"
 import { Window } from "headgate"
-import { Ledger } from "../../src/internal/ledger.ts"
+import { Ledger } from "../../src/internal/ledger/ledger.ts"
 import { account, admitted, Choices, command, counters, seedOf, tokens } from "./support.ts"
 
 interface Spent {

@@ -1,6 +1,6 @@
 // What the tests of the ledger share: short ways to write plans and commands, and a seeded source of random choices.
 import { Quota, type QuotaStore, Usage } from "headgate"
-import type { Ledger } from "../../src/internal/ledger.ts"
+import type { Ledger } from "../../src/internal/ledger/ledger.ts"
 
 type Parts = { readonly [Unit in keyof Usage.Usage]?: number }
 

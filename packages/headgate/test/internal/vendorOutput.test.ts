@@ -6,7 +6,7 @@ import { Effect } from "effect"
 import { Response } from "effect/ai"
 import { LoopbackProvider } from "headgate/testing"
 import OpenAI from "openai"
-import { knownOutputIn, outputIn } from "../../src/internal/vendorOutput.ts"
+import { knownOutputIn, outputIn } from "../../src/internal/provider/vendorOutput.ts"
 
 const all = (parts: ReadonlyArray<unknown>): string => parts.map(outputIn).join("")
 const collect = <A>(open: () => PromiseLike<AsyncIterable<A>> | AsyncIterable<A>) =>

@@ -2,7 +2,7 @@
 import { assert, beforeAll, it } from "@effect/vitest"
 import { Effect, type Layer, ManagedRuntime } from "effect"
 import { QuotaStore, type Usage } from "headgate"
-import { Ledger } from "../../src/internal/ledger.ts"
+import { Ledger } from "../../src/internal/ledger/ledger.ts"
 import { agreeUnderChangedPlans } from "../internal/changedPlans.ts"
 import { generate, type Setting, type Step } from "../internal/histories.ts"
 import { command, seedOf, usage } from "../internal/support.ts"

@@ -2,7 +2,7 @@
 import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { type Quota, type QuotaStore, Window } from "headgate"
-import { Ledger } from "../../src/internal/ledger.ts"
+import { Ledger } from "../../src/internal/ledger/ledger.ts"
 import { account, command, tokens } from "../internal/support.ts"
 import { describeDatabases } from "./databases.ts"
 import { TestClock, use } from "./support.ts"

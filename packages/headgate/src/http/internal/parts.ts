@@ -1,6 +1,6 @@
 import * as Sse from "effect/encoding/Sse"
-import { isLastWord } from "../../internal/lastWord.ts"
-import { knownOutputIn } from "../../internal/vendorOutput.ts"
+import { isLastWord } from "../../internal/provider/lastWord.ts"
+import { knownOutputIn } from "../../internal/provider/vendorOutput.ts"
 import * as ModelUsage from "../../ModelUsage.ts"
 import { field, items, parseJson } from "./json.ts"
 import type { Api } from "./recognized.ts"

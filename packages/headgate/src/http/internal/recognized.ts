@@ -1,7 +1,7 @@
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
-import { type Modality, modalitiesWhere } from "../../internal/modelCall.ts"
+import { type Modality, modalitiesWhere } from "../../internal/model/modelCall.ts"
 import { field, parseJson } from "./json.ts"
 
 /** The APIs that are known. `"chat"`, `"responses"` and `"embeddings"` are OpenAI's, `"messages"` Anthropic's. */

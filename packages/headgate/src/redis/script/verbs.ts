@@ -1,4 +1,4 @@
-/** The verbs, as `internal/ledger.ts` has them. */
+/** The verbs, as `internal/ledger/ledger.ts` has them. */
 export const verbs = `
 local content, verbs = ARGV[3 + count] or '', {}
 

@@ -1,4 +1,4 @@
-import { standstill } from "../../internal/ledger.ts"
+import { standstill } from "../../internal/ledger/ledger.ts"
 
 /** Whether it fits, and if not, when it will and what is answered. */
 export const waits = `

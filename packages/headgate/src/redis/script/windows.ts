@@ -1,4 +1,4 @@
-/** Windows, cells and alerts, as `internal/windows.ts`, `internal/cell.ts` and `internal/alarms.ts` have them. */
+/** Windows, cells and alerts, as `internal/ledger/windows.ts`, `internal/ledger/cell.ts` and `internal/ledger/alarms.ts` have them. */
 export const windows = `
 local ceil, min, fmod, never = math.ceil, math.min, math.fmod, math.huge
 

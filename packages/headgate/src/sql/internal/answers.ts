@@ -1,6 +1,6 @@
 import type { Alert } from "../../Alert.ts"
 import { makeAlert } from "../../internal/alerts.ts"
-import type { Counter } from "../../internal/cell.ts"
+import type { Counter } from "../../internal/ledger/cell.ts"
 import type { Account, Booked, Conflict, Hold } from "../../internal/verbs.ts"
 import type { Money } from "../../Money.ts"
 import type { Usage } from "../../Usage.ts"

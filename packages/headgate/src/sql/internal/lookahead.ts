@@ -1,4 +1,4 @@
-import type { Counter } from "../../internal/cell.ts"
+import type { Counter } from "../../internal/ledger/cell.ts"
 import type { Refused } from "../../internal/verbs.ts"
 import type { Bench, ClaimRow } from "./workbench.ts"
 

@@ -6,7 +6,7 @@ import { verbs } from "./verbs.ts"
 
 /**
  * The ledger in PL/pgSQL: what is admitted, what is booked, and which alerts fire. The names and the order of things are
- * those of `internal/ledger.ts` and `internal/cell.ts`, which the tests hold this to. What only has to be told (waits,
+ * those of `internal/ledger/ledger.ts` and `internal/ledger/cell.ts`, which the tests hold this to. What only has to be told (waits,
  * messages, counters) is not decided here: a refusal returns the rows it was decided on, and the ledger itself explains it.
  *
  * Each function is one transaction. It locks the rows of its accounts in the order of plan and value, takes the time then
