@@ -5,16 +5,11 @@ import { type Quota, type QuotaStore, Window } from "headgate"
 import { newQuotasBegin } from "../internal/changedPlans.ts"
 import { account, command, tokens } from "../internal/support.ts"
 import { describeDatabases } from "./databases.ts"
-import { TestClock, use } from "./support.ts"
+import { counters, hold, TestClock, use } from "./support.ts"
 
 const total = { unit: "tokens", limit: 1_000_000, window: Window.lifetime, name: "total" } as const
 const day = { unit: "tokens", limit: 100, window: Window.calendar("day"), name: "day" } as const
 const minute = { unit: "tokens", limit: 100, window: Window.sliding("1 minute"), name: "minute" } as const
-
-const hold = (answer: QuotaStore.Hold | QuotaStore.Refused | QuotaStore.Conflict): QuotaStore.Hold => {
-  if (answer._tag !== "Hold") throw new Error(JSON.stringify(answer))
-  return answer
-}
 
 type Answer = QuotaStore.Hold | QuotaStore.Refused | QuotaStore.Booked | QuotaStore.Conflict
 
@@ -123,6 +118,50 @@ describeDatabases("what is kept", (database) => {
         clock.now = start + 25 * hour + 5 * 60_000
         hold(yield* store.reserve(command(spender!, tokens(1))))
       })
+    )
+  })
+
+  it("keeps what is spent when a limit is raised, and holds on quotas that are added", async () => {
+    const low = account([minute], { id: "plan" })
+    const concurrency = { unit: "concurrency", limit: 10 } as const
+    const high = account([{ ...minute, limit: 200 }, { ...total, limit: 50 }, concurrency], { id: "plan" })
+    await use(database.store().layer, (store) =>
+      Effect.gen(function* () {
+        yield* store.record([low], tokens(60), undefined)
+        const open = hold(yield* store.reserve(command([low], tokens(30))))
+        const refused = yield* store.reserve(command([high], tokens(21)))
+        assert.deepStrictEqual(refused._tag === "Refused" && [refused.quota.name, refused.held], ["total", 30])
+        assert.deepStrictEqual(yield* counters(store, [high]), [
+          [60, 30],
+          [0, 30],
+          [0, 1]
+        ])
+        yield* store.settle(open, tokens(10))
+        assert.deepStrictEqual(yield* counters(store, [high]), [
+          [70, 0],
+          [10, 0],
+          [0, 0]
+        ])
+        assert.deepStrictEqual(yield* counters(store, [low]), [[70, 0]])
+      })
+    )
+  })
+
+  it("takes any text as a name", async () => {
+    const texts = ["\0", "\ud800", "\\u0000", '"', "'; DROP TABLE t; --", "{}", "é\u{1F600}", "x".repeat(256)]
+    await use(database.store().layer, (store) =>
+      Effect.forEach(texts, (text) =>
+        Effect.gen(function* () {
+          const odd = account([{ ...total, name: text }], { id: text, dimension: "user" })
+          const of = [{ plan: odd.plan, value: text }]
+          const one = hold(yield* store.reserve(command(of, tokens(3), { id: text })))
+          assert.strictEqual(one.id, text)
+          yield* store.settle(one, tokens(2))
+          assert.deepStrictEqual(yield* counters(store, of), [[2, 0]])
+          yield* store.reset({ plans: [odd.plan] })
+          assert.deepStrictEqual(yield* counters(store, of), [[0, 0]])
+        })
+      )
     )
   })
 

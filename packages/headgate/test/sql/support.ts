@@ -38,3 +38,12 @@ export const use = <A, E>(
   layer: Layer.Layer<QuotaStore.QuotaStore, unknown>,
   f: (store: QuotaStore.Service) => Effect.Effect<A, E>
 ): Promise<A> => Effect.runPromise(Effect.orDie(Effect.provide(Effect.flatMap(QuotaStore.QuotaStore, f), layer)))
+
+export const hold = (answer: QuotaStore.Hold | QuotaStore.Refused | QuotaStore.Conflict): QuotaStore.Hold => {
+  if (answer._tag !== "Hold") throw new Error(JSON.stringify(answer))
+  return answer
+}
+
+/** What is used and held, of each quota. */
+export const counters = (store: QuotaStore.Service, of: ReadonlyArray<QuotaStore.Account>) =>
+  Effect.map(store.status(of), ({ quotas }) => quotas.map(({ held, used }) => [used, held]))
