@@ -34,8 +34,10 @@ import * as environment from "./internal/options/environment.ts"
 import { Held, type Reservation } from "./internal/budget/held.ts"
 import { checkSubject, checkUsage } from "./internal/input.ts"
 import { Keeper } from "./internal/keeper.ts"
+import { Later } from "./internal/later.ts"
 import * as metrics from "./internal/metrics.ts"
 import { millisOf, oneOf } from "./internal/options/plans.ts"
+import { failingFast } from "./internal/outage.ts"
 import { invalidUsage, trusted } from "./internal/refusal.ts"
 import { afterwards, tookOf } from "./internal/provider/took.ts"
 import type * as Money from "./Money.ts"
@@ -231,6 +233,12 @@ const byName = (quotas: QuotaStore.Status["quotas"], name: string) => {
   return { used: quota?.used ?? 0, utilization: quota?.utilization ?? 0 }
 }
 
+const settlementOf = (actual: Usage.Usage, reserved: Usage.Usage): Settlement => ({
+  actual,
+  returned: Usage.excess(reserved, actual),
+  overrun: Usage.excess(actual, reserved)
+})
+
 const statusOf = ({ quotas, throttledUntil }: QuotaStore.Status): BudgetStatus => {
   const minute = byName(quotas, "maxTokensPerMinute")
   const hour = byName(quotas, "maxTokensPerHour")
@@ -268,10 +276,12 @@ export const make = (
   const shadow = oneOf("Budget.layer: mode", ["enforce", "shadow"], options.mode ?? "enforce") === "shadow"
 
   return Effect.gen(function* () {
-    const store = yield* QuotaStore.QuotaStore
+    const given = yield* QuotaStore.QuotaStore
     const alerts = yield* Alerts.Alerts
 
-    const ledger = ledgerOf(store)
+    const ledger = ledgerOf(given)
+    const store = onStoreError === "fail" || ledger !== undefined ? given : failingFast(given)
+    const later = new Later(yield* Effect.scope, Duration.seconds(1))
     const step = ledger === undefined ? Effect.withFiber : inOneStep
 
     const tell = <A, E>(told: QuotaStore.Hold["alerts"], then: Effect.Effect<A, E>): Effect.Effect<A, E> =>
@@ -487,6 +497,24 @@ export const make = (
       })
     }
 
+    /** What the store cannot be told now it is told later. With `"allow"` its failure is no failure of the call's. */
+    const ended = <A, E>(
+      reservation: Held,
+      end: Effect.Effect<A, E | Errors.StoreError>,
+      untold: () => A
+    ): Effect.Effect<A, E | Errors.StoreError> => {
+      const told = later.orLater(reservation, end, 2 * ttl)
+      return onStoreError === "fail"
+        ? told
+        : Effect.catchIf(
+            told,
+            (error) => error instanceof Errors.StoreError,
+            // Of one that was let through without a hold it has been told.
+            (error) =>
+              Effect.map(reservation.hold === undefined ? Effect.void : degraded(error, reservation.subject), untold)
+          )
+    }
+
     const settle = (
       reservation: Reservation,
       actual: Usage.Input
@@ -495,14 +523,18 @@ export const make = (
         if (!(reservation instanceof Held)) return Exit.fail(foreign)
         const usage = checkUsage(actual, 1)
         if (usage instanceof Errors.InvalidUsage) return Exit.fail(usage)
-        // Its holder is done with it: where the store cannot be told, it is left to its expiry.
+        // Its holder is done with it: where the store cannot be told by then, it is left to its expiry.
         keeper.drop(reservation)
         const { hold } = reservation
-        return hold !== undefined && ledger !== undefined
-          ? settled(fiber, reservation, usage, ledger.settle(hold, usage, now(fiber)))
-          : Effect.flatMap(hold === undefined ? endUnheld(reservation, usage) : store.settle(hold, usage), (booked) =>
-              settled(fiber, reservation, usage, booked)
-            )
+        if (hold !== undefined && ledger !== undefined) {
+          return settled(fiber, reservation, usage, ledger.settle(hold, usage, now(fiber)))
+        }
+        const booked = hold === undefined ? endUnheld(reservation, usage) : store.settle(hold, usage)
+        return ended(
+          reservation,
+          Effect.flatMap(booked, (booked) => settled(fiber, reservation, usage, booked)),
+          () => settlementOf(usage, reservation.total)
+        )
       })
 
     const settled = (
@@ -517,9 +549,7 @@ export const make = (
         Allowance.settle(draws, usage, now(fiber))
         Allowance.release(extraDraws, now(fiber))
       }
-      const { alerts: told, reserved } = booked
-      const returned = Usage.excess(reserved, usage)
-      return tell(told, Exit.succeed({ actual: usage, returned, overrun: Usage.excess(usage, reserved) }))
+      return tell(booked.alerts, Exit.succeed(settlementOf(usage, booked.reserved)))
     }
 
     const release = (reservation: Reservation): Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError> =>
@@ -534,7 +564,11 @@ export const make = (
         }
         return hold !== undefined && ledger !== undefined
           ? next(ledger.release(hold, now(fiber)))
-          : Effect.flatMap(hold === undefined ? endUnheld(reservation, "released") : store.release(hold), next)
+          : ended(
+              reservation,
+              Effect.flatMap(hold === undefined ? endUnheld(reservation, "released") : store.release(hold), next),
+              () => undefined
+            )
       })
 
     const record = (record: UsageRecord): Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError> =>

@@ -40,6 +40,8 @@ import { pacesOf } from "./internal/limiter/paces.ts"
 import { type Permit, type Request, type Restore, Taken } from "./internal/limiter/permit.ts"
 import { placesOf, unknownRefusal } from "./internal/limiter/places.ts"
 import { millisOf, oneOf } from "./internal/options/plans.ts"
+import { Later } from "./internal/later.ts"
+import { failingFast } from "./internal/outage.ts"
 import { type Options, rulesOf } from "./internal/options/rateLimiter.ts"
 import { invalidUsage } from "./internal/refusal.ts"
 import type { Feedback } from "./internal/provider/signals.ts"
@@ -169,11 +171,13 @@ export const make = (
   const onStoreError = oneOf("RateLimiter.layer: onStoreError", ["fail", "allow"], options.onStoreError ?? "fail")
 
   return Effect.gen(function* () {
-    const store = yield* QuotaStore.QuotaStore
+    const given = yield* QuotaStore.QuotaStore
     const alerts = yield* Alerts.Alerts
-    const ledger = ledgerOf(store)
-    const lines = linesOf(store, name)
-    const paces = pacesOf(store, name, ttl)
+    const ledger = ledgerOf(given)
+    const store = onStoreError === "fail" || ledger !== undefined ? given : failingFast(given)
+    const later = new Later(yield* Effect.scope, Duration.seconds(1))
+    const lines = linesOf(given, name)
+    const paces = pacesOf(given, name, ttl)
     const places = placesOf(store, paces, ttl, alerts.publishAll)
     // One that the store has lost cannot be renewed; one that it could not be asked about may be next time.
     const keeper = new Keeper(Duration.millis(ttl), ({ hold }: Taken) =>
@@ -195,15 +199,14 @@ export const make = (
 
     const turns = turnsOf({ lines, places, maxWait, isFinal, refuse })
 
-    const allow = (error: Errors.StoreError, request: Request): Effect.Effect<Taken, Errors.StoreError> =>
+    const degraded = (error: Errors.StoreError, subject: Subject): Effect.Effect<void> =>
       Effect.withFiber((fiber) => {
-        if (onStoreError === "fail") return Exit.fail(error)
         metrics.storeErrors.updateUnsafe(1, fiber.context)
-        return Effect.andThen(
-          alerts.publish(storeDegraded(name, error, request.subject, now(fiber))),
-          places.force(request)
-        )
+        return alerts.publish(storeDegraded(name, error, subject, now(fiber)))
       })
+
+    const allow = (error: Errors.StoreError, request: Request): Effect.Effect<Taken> =>
+      Effect.andThen(degraded(error, request.subject), places.force(request))
 
     /** Fails with what can never fit, without asking the store: whoever stands in line asks only when it is first. */
     const fitsEver = (request: Request): Effect.Effect<void, AcquireError> => {
@@ -280,14 +283,14 @@ export const make = (
         if (!(permit instanceof Taken)) return Exit.fail(foreign)
         const usage = checkUsage(actual, 1)
         if (usage instanceof Errors.InvalidUsage) return Exit.fail(usage)
-        // Its holder is done with it: where the store cannot be told, it is left to its expiry.
+        // Its holder is done with it: where the store cannot be told by then, it is left to its expiry.
         keeper.drop(permit)
         const time = now(fiber)
         if (paces.settle(permit.entry, usage, time)) lines.call(permit.entry.paces.map(({ account }) => account))
         const { hold } = permit
         if (hold === undefined) return Exit.void
         return ledger === undefined
-          ? Effect.flatMap(store.settle(hold, usage), (answer) => ended(permit, answer))
+          ? told(permit, store.settle(hold, usage))
           : ended(permit, ledger.settle(hold, usage, time))
       })
 
@@ -300,15 +303,25 @@ export const make = (
       return answer.alerts.length === 0 ? Exit.void : alerts.publishAll(answer.alerts)
     }
 
+    /** What the store cannot be told now it is told later. With `"allow"` its failure is no failure of the call's. */
+    const told = (
+      permit: Taken,
+      end: Effect.Effect<QuotaStore.Booked | QuotaStore.Conflict, Errors.StoreError>
+    ): Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError> => {
+      const ending = Effect.flatMap(end, (answer) => ended(permit, answer))
+      const told = later.orLater(permit, ending, 2 * ttl)
+      return onStoreError === "fail"
+        ? told
+        : Effect.catchTag(told, "StoreError", (error) => degraded(error, permit.subject))
+    }
+
     const release = (permit: Permit): Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError> =>
       Effect.withFiber((fiber) => {
         if (!(permit instanceof Taken)) return Exit.fail(foreign)
         permit.entry.cancel(paces.at(now(fiber)))
         lines.call(permit.entry.paces.map(({ account }) => account))
         keeper.drop(permit)
-        return permit.hold === undefined
-          ? Exit.void
-          : Effect.flatMap(store.release(permit.hold), (answer) => ended(permit, answer))
+        return permit.hold === undefined ? Exit.void : told(permit, store.release(permit.hold))
       })
 
     const withPermit: Service["withPermit"] = (usage, subject, use) =>
@@ -355,7 +368,9 @@ export const make = (
                 return answer.reason === "tooLarge" ? Exit.fail(tooLargeRefusal(answer)) : Exit.succeed(false)
               }
             )
-            return Effect.catchTag(placed, "StoreError", (error) => Effect.as(allow(error, request), true))
+            return onStoreError === "fail"
+              ? placed
+              : Effect.catchTag(placed, "StoreError", (error) => Effect.as(allow(error, request), true))
           })
         ),
       withPermit,

@@ -260,7 +260,11 @@ describe("Budget options", () => {
             (yield* PubSub.takeAll(alerts)).map(({ _tag }) => _tag),
             ["StoreDegraded"]
           )
-          yield* budget.settle(reservation, { tokens: 60 })
+          // For a moment it is not asked, and told of it afterwards.
+          const { returned } = yield* budget.settle(reservation, { tokens: 60 })
+          assert.strictEqual(returned.tokens, 940)
+          yield* TestClock.adjust("1 second")
+          assert.strictEqual((yield* budget.status()).quotas[0]?.used, 60)
           yield* budget.settle(reservation, { tokens: 60 })
           assert.strictEqual((yield* budget.status()).quotas[0]?.used, 60)
         }).pipe(Effect.scoped)

@@ -1,13 +1,13 @@
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Redis from "effect/persistence/Redis"
 import type * as Scope from "effect/Scope"
 import * as Alerts from "../Alerts.ts"
 import { StoreError } from "../Errors.ts"
-import { makeAbandon } from "../internal/abandon.ts"
+import { abandon, Later } from "../internal/later.ts"
 import { millisOf } from "../internal/options/plans.ts"
 import type { Account, Booked, Conflict, Hold, Plan, Reserve } from "../internal/verbs.ts"
 import type * as QuotaStore from "../QuotaStore.ts"
@@ -88,6 +88,9 @@ const foreign: Conflict = { _tag: "Conflict", bound: "made by this store", state
 const passing = /^(LOADING|TRYAGAIN|CLUSTERDOWN|MASTERDOWN|NOSCRIPT)\b/
 
 const textOf = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause))
+
+/** What clients say of a command that they have not sent: node-redis, and ioredis. */
+const notSent = /^The client is (offline|closed)$|^Stream isn't writeable and enableOfflineQueue/
 
 /** An answer of the server, which begins with its code, is a refusal to run the script: nothing was applied. */
 const isAnswer = (text: string): boolean => /^-?[A-Z]{3,}[A-Z_]* /.test(text)
@@ -227,7 +230,7 @@ export const makeStore = (
                 if (error instanceof NoAnswer) return left() > 1 ? attempt : fail(new NoAnswer({ millis: timeout }))
                 if (error instanceof TooFewReplicas) return fail(error)
                 const text = textOf(error.cause)
-                if (!isAnswer(text)) unknown = true
+                if (!isAnswer(text) && !notSent.test(text)) unknown = true
                 return isAnswer(text) && !passing.test(text) ? fail(error.cause) : again(error.cause)
               },
               onSuccess: (reply): Effect.Effect<Reply, StoreError> => {
@@ -275,7 +278,7 @@ export const makeStore = (
       )
     }
 
-    const abandon = makeAbandon(scope, timeout)
+    const later = new Later(scope, Duration.millis(timeout))
 
     const service: QuotaStore.Service = {
       reserve: (command) =>
@@ -293,7 +296,7 @@ export const makeStore = (
             const forgottenAt = Number(reply[4] ?? Number(reply[1]) + ttl + keep)
             return new RedisHold(known, told, accounts, keys, usage, prefix, ttl, keep, forgottenAt)
           })
-          return abandon(command, reserve, () => {
+          return abandon(later, command, reserve, () => {
             const hold = new RedisHold(known, [], accounts, keys, usage, prefix, ttl, keep, Number.MAX_SAFE_INTEGER)
             return end("release", hold, Usage.zero)
           })

@@ -50,7 +50,10 @@ export interface Options extends Limits {
   readonly timeZone?: string | undefined
   /** How long a reservation is held if nobody ends it. Default 10 minutes. */
   readonly reservationTtl?: Duration.Input | undefined
-  /** What a call meets when the store fails: its `StoreError`, or free passage and an alert. Default `"fail"`. */
+  /**
+   * What a call meets when the store fails: its `StoreError`, or free passage and an alert. Default `"fail"`. With `"allow"`
+   * what calls take is booked when the store answers, and a store that has failed is asked once a second.
+   */
   readonly onStoreError?: "fail" | "allow" | undefined
   /** `"shadow"` refuses nothing, and tells by alerts and metrics what it would refuse. Default `"enforce"`. */
   readonly mode?: "enforce" | "shadow" | undefined

@@ -56,7 +56,10 @@ export interface Options extends Limits {
    * place in `concurrency` as long as it goes on; one taken by `acquire` is given up after this. Default 10 minutes.
    */
   readonly permitTtl?: Duration.Input | undefined
-  /** What a call meets when the store fails: its `StoreError`, or free passage and an alert. Default `"fail"`. */
+  /**
+   * What a call meets when the store fails: its `StoreError`, or free passage and an alert. Default `"fail"`. With `"allow"`
+   * what calls take is booked when the store answers, and a store that has failed is asked once a second.
+   */
   readonly onStoreError?: "fail" | "allow" | undefined
 }
 

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
-import { InvalidUsage } from "../../Errors.ts"
+import { InvalidUsage, StoreError } from "../../Errors.ts"
 import type * as Usage from "../../Usage.ts"
 import { checkUsage } from "../input.ts"
 import { chargeOf } from "./providerError.ts"
@@ -56,4 +56,11 @@ const sayOf = <A, E>(
 
 /** A call is over: what goes wrong with its hold from here on is told, and never takes its result away. */
 export const afterwards = (self: Effect.Effect<unknown, Error>): Effect.Effect<void> =>
-  Effect.catch(self as Effect.Effect<void, Error>, (error) => Effect.logWarning("A hold was left to its expiry", error))
+  Effect.catch(self as Effect.Effect<void, Error>, (error) =>
+    Effect.logWarning(
+      error instanceof StoreError
+        ? "The store could not be told how a call ended, and is told later"
+        : "A hold was left to its expiry",
+      error
+    )
+  )

@@ -1,7 +1,7 @@
 import * as Effect from "effect/Effect"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
-import { makeAbandon } from "../../../internal/abandon.ts"
+import { abandon, Later } from "../../../internal/later.ts"
 import { overruns } from "../../../internal/ledger/alarms.ts"
 import { Claim, type Entry } from "../../../internal/ledger/accounts.ts"
 import type { Account, Booked, Conflict, Hold, Refused } from "../../../internal/verbs.ts"
@@ -35,7 +35,7 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
   const plans = new Plans()
   const call = makeCall({ sql, timeout: settings.timeout })
   const send = makeSend(sql, settings, plans)
-  const abandon = makeAbandon(settings.scope, settings.timeout)
+  const later = new Later(settings.scope, settings.timeout)
 
   const claimsOf = (accounts: ReadonlyArray<Account>, rows: Rows, at: number) =>
     accounts.map((_, index) =>
@@ -180,7 +180,9 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
             }
           )
         )
-        return abandon(command, reserve, () => end("release", new SqlHold(id, accounts, noAlerts), undefined, true))
+        return abandon(later, command, reserve, () =>
+          end("release", new SqlHold(id, accounts, noAlerts), undefined, true)
+        )
       }),
     extend: (given, more, step) => {
       if (!(given instanceof SqlHold)) return Effect.succeed(foreign)

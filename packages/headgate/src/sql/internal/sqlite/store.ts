@@ -2,7 +2,7 @@ import * as Effect from "effect/Effect"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Alert } from "../../../Alert.ts"
-import { makeAbandon } from "../../../internal/abandon.ts"
+import { abandon, Later } from "../../../internal/later.ts"
 import { Entry } from "../../../internal/ledger/accounts.ts"
 import type { Account, Booked, Conflict, Hold, Refused } from "../../../internal/verbs.ts"
 import type * as QuotaStore from "../../../QuotaStore.ts"
@@ -43,7 +43,7 @@ export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaS
   const { newId, prefix: p, retention } = settings
   const plans = new Plans()
   const call = makeCall({ sql, timeout: settings.timeout })
-  const abandon = makeAbandon(settings.scope, settings.timeout)
+  const later = new Later(settings.scope, settings.timeout)
 
   const { claims, exclusively, forget, inTransaction, load, open, pending, query, save, valuesOf } = makeAccounts(
     sql,
@@ -249,7 +249,7 @@ export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaS
           return new SqlHold(id, accounts, ownAlerts(accounts, answer.alerts))
         })
         const reserve = call("reserve", () => exclusively(body))
-        return abandon(command, reserve, () => end("release", new SqlHold(id, accounts, noAlerts), undefined))
+        return abandon(later, command, reserve, () => end("release", new SqlHold(id, accounts, noAlerts), undefined))
       }),
     extend: (given, more, step) => {
       if (!(given instanceof SqlHold)) return Effect.succeed(foreign)
