@@ -1,10 +1,8 @@
 import { Book } from "../internal/ledger/accounts.ts"
 import type { Counter } from "../internal/ledger/cell.ts"
 import { keyOf } from "../internal/ledger/counterKey.ts"
+import { sharedSlots } from "../internal/ledger/windows.ts"
 import type { Plan } from "../internal/verbs.ts"
-
-/** Into how many slots shared stores cut a sliding window. */
-const slots = 12
 
 const units = ["concurrency", "requests", "inputTokens", "outputTokens", "", "tokens", "cost"]
 
@@ -54,7 +52,7 @@ const prepared = new WeakMap<Plan, Prepared>()
 export const prepare = (plan: Plan): Prepared => {
   const known = prepared.get(plan)
   if (known !== undefined) return known
-  const book = new Book(plan, slots, 0)
+  const book = new Book(plan, sharedSlots, 0)
   const calendars: Array<Counter["slots"]> = []
   // A limit, a threshold or a throttle may change while counters go on. Other windows or units are other counters.
   const keys = plan.quotas.map((quota) => digest(keyOf(quota)))
@@ -64,7 +62,7 @@ export const prepare = (plan: Plan): Prepared => {
   })
   const name = plan.id.replaceAll("%", "%25").replaceAll(":", "%3A")
   const memory = Number.isFinite(book.turnsAt) ? Math.ceil(book.turnsAt) : -1
-  const shape = digest(JSON.stringify(keys))
+  const shape = digest(JSON.stringify([sharedSlots, ...keys]))
   const parts = [plan.throttle, plan.alerts === "all" ? 1 : 0, memory, quotas, name, shape]
   const made = { name, digest: String(digest(JSON.stringify(parts))), counters: book.counters, calendars, parts }
   prepared.set(plan, made)

@@ -1,6 +1,7 @@
 // Clocks that are wrong: those of clients by an hour, the store's back by an hour and ahead by a day.
 import { assert } from "@effect/vitest"
 import { Clock, Duration, Effect } from "effect"
+import { sharedSlots } from "../../src/internal/ledger/windows.ts"
 import { grain } from "../../src/redis/deadlines.ts"
 import { Choices, seedOf } from "../internal/support.ts"
 import { services } from "./connect.ts"
@@ -10,7 +11,7 @@ import { missing, type Name, targets } from "./targets.ts"
 const hour = 3_600_000
 const minute = 60_000
 /** A slot of a window of a minute counts until it has left it. */
-const longest = minute + minute / 12
+const longest = minute + minute / sharedSlots
 
 interface Use {
   readonly at: number

@@ -4,6 +4,7 @@ import { assert } from "@effect/vitest"
 import { Effect } from "effect"
 import { type Quota, type QuotaStore, Usage, Window } from "headgate"
 import { Ledger } from "../../src/internal/ledger/ledger.ts"
+import { sharedSlots } from "../../src/internal/ledger/windows.ts"
 import { account, Choices, command, usage } from "./support.ts"
 
 /** Nothing is refused and nothing empties: only then do both count the same at every step. */
@@ -39,7 +40,7 @@ export const agreeUnderChangedPlans = (
     }
     const all = account(pool, { id })
     const accounts = [some(), some(), some()]
-    const ledger = new Ledger(12)
+    const ledger = new Ledger(sharedSlots)
     let now = start
     const amounts = (least: number) =>
       usage({

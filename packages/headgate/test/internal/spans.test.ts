@@ -1,26 +1,11 @@
 // Law 5: no span of a window's length holds more than the limit, and little is given up for that.
 import { assert, describe, it } from "@effect/vitest"
+import { Duration } from "effect"
 import { Window } from "headgate"
 import { Ledger } from "../../src/internal/ledger/ledger.ts"
+import { sharedSlots, slidingSlots, slotsOf } from "../../src/internal/ledger/windows.ts"
+import { type Spent, worstSpan } from "./spanSums.ts"
 import { account, admitted, Choices, command, counters, seedOf, tokens } from "./support.ts"
-
-interface Spent {
-  readonly at: number
-  readonly amount: number
-}
-
-/** The most that any span of this length holds: every span that ends where something was spent. */
-const worstSpan = (log: ReadonlyArray<Spent>, length: number): number => {
-  let worst = 0
-  let sum = 0
-  let first = 0
-  for (const { amount, at } of log) {
-    sum += amount
-    while (log[first]!.at <= at - length) sum -= log[first++]!.amount
-    worst = Math.max(worst, sum)
-  }
-  return worst
-}
 
 const total = (log: ReadonlyArray<Spent>): number => log.reduce((sum, { amount }) => sum + amount, 0)
 
@@ -56,26 +41,53 @@ const lengths = [977, 10_000, 60_000, 61_234, 3_600_000, 86_400_000]
 describe("a sliding window", () => {
   const seed = seedOf("spans")
 
-  for (const [index, length] of lengths.entries()) {
-    it(
-      `lets no span of ${length} ms pass its limit, and admits 97 % of what an exact log would`,
-      { timeout: 30_000 },
-      () => {
-        for (let turn = 0; turn < 4; turn++) {
-          const choose = new Choices(seed + index * 100 + turn)
-          const limit = choose.of([500, 1_000, 5_000])
-          const ledger = new Ledger()
-          const accounts = [account([{ unit: "tokens", limit, window: Window.sliding(length) }])]
-          const calls = traffic(choose, limit, length)
-          const log = calls.filter(
-            ({ amount, at }) => ledger.reserve(command(accounts, tokens(amount), { book: "now" }), at)._tag === "Hold"
-          )
-          assert.isAtMost(worstSpan(log, length), limit)
-          // The end may come just before a window's worth that the other has let through: that is left out.
-          assert.isAtLeast(total(log) + limit, 0.97 * total(exactly(calls, limit, length)))
+  // Laws: the most that a window of so many slots may give up where calls never cease.
+  for (const [slots, least] of [
+    [slidingSlots, 0.97],
+    [sharedSlots, 0.94]
+  ] as const) {
+    for (const [index, length] of lengths.entries()) {
+      const window = { _tag: "Sliding", length: Duration.millis(length) } as const
+      const { endOf, length: slot = 0 } = slotsOf(window, slots)
+      // What is used at the beginning of a slot counts until its end is as old as the window.
+      const share = length / endOf(0)
+
+      it(
+        `of ${slots} slots lets no span of ${length} ms pass its limit, and admits its share of what an exact log would`,
+        { timeout: 30_000 },
+        () => {
+          assert.isAtLeast(share, least)
+          for (let turn = 0; turn < 4; turn++) {
+            const choose = new Choices(seed + index * 100 + turn)
+            const limit = choose.of([500, 1_000, 5_000])
+            const ledger = new Ledger(slots)
+            const accounts = [account([{ unit: "tokens", limit, window }])]
+            const calls = traffic(choose, limit, length)
+            const log = calls.filter(
+              ({ amount, at }) => ledger.reserve(command(accounts, tokens(amount), { book: "now" }), at)._tag === "Hold"
+            )
+            assert.isAtMost(worstSpan(log, length), limit)
+            // The end may come just before a window's worth that the other has let through: that is left out.
+            assert.isAtLeast(total(log) + limit, share * total(exactly(calls, limit, length)))
+          }
         }
-      }
-    )
+      )
+
+      it(`of ${slots} slots admits just that share of ${length} ms where calls never cease`, () => {
+        const limit = 10
+        const ledger = new Ledger(slots)
+        const accounts = [account([{ unit: "tokens", limit, window }])]
+        let admitted = 0
+        // Ten windows' worth of slots, and as many calls at the beginning of each as fit at all.
+        for (let at = 0; at < 10 * endOf(0); at += slot) {
+          for (let call = 0; call < limit; call++) {
+            const answer = ledger.reserve(command(accounts, tokens(1), { book: "now" }), at)
+            if (answer._tag === "Hold") admitted++
+          }
+        }
+        assert.strictEqual(admitted, 10 * limit)
+      })
+    }
   }
 
   it("lets no span pass its limit when calls are settled late, for less, or not at all", { timeout: 30_000 }, () => {

@@ -1,11 +1,13 @@
 // Versions of an application with different lists of quotas, in turns on one account.
 import { assert, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, type Scope } from "effect"
+import type { Redis } from "effect/persistence"
 import { Alerts, type Quota, type QuotaStore, type Usage, Window } from "headgate"
 import * as Plans from "../../src/redis/plans.ts"
 import { source } from "../../src/redis/script.ts"
 import { makeStore } from "../../src/redis/store.ts"
 import { newQuotasBegin } from "../internal/changedPlans.ts"
+import { keepTheLimitWithOtherSlots, withSlots } from "../internal/otherSlots.ts"
 import { account, command, tokens } from "../internal/support.ts"
 import { describeRedis } from "../servers/redis.ts"
 import { useServer } from "./support.ts"
@@ -25,7 +27,10 @@ describeRedis("a list of quotas that changes", () => {
   const alertsOf = (answer: QuotaStore.Hold | QuotaStore.Booked | QuotaStore.Refused | QuotaStore.Conflict) =>
     answer._tag === "Conflict" ? [answer.bound] : answer.alerts.map(({ _tag, quota }) => `${quota} ${_tag}`)
 
-  const withStore = <A, E>(prefix: string, test: (store: QuotaStore.Service) => Effect.Effect<A, E>) =>
+  const withStore = <A, E>(
+    prefix: string,
+    test: (store: QuotaStore.Service) => Effect.Effect<A, E, Redis.Redis | Alerts.Alerts | Scope.Scope>
+  ) =>
     Effect.andThen(setClock(prefix, Date.parse("2026-03-04T23:59:30Z")), makeStore({ prefix, clock: "key" })).pipe(
       Effect.flatMap(test),
       Effect.scoped,
@@ -170,6 +175,16 @@ describeRedis("a list of quotas that changes", () => {
 
   it.live("shows a quota that is new with what is held, as a call will find it", () =>
     withStore("begins", (store) => newQuotasBegin(store, (by) => send("INCRBY", "{begins}:store:now", `${by}`)))
+  )
+
+  it.live("lets no span pass its limit on accounts that were saved in other slots", () =>
+    withStore("slots", (store) =>
+      Effect.gen(function* () {
+        const other = yield* Effect.promise(() => withSlots(12, () => import("../../src/redis/store.ts")))
+        const before = yield* other.makeStore({ prefix: "slots", clock: "key" })
+        yield* keepTheLimitWithOtherSlots(before, store, (now) => setClock("slots", now), Date.UTC(2026, 2, 5))
+      })
+    )
   )
 
   it.live("gives back nothing on a new counter that was booked before it", () =>

@@ -3,6 +3,7 @@ import { assert, beforeAll, it } from "@effect/vitest"
 import { Effect, type Layer, ManagedRuntime } from "effect"
 import { QuotaStore, type Usage } from "headgate"
 import { Ledger } from "../../src/internal/ledger/ledger.ts"
+import { sharedSlots } from "../../src/internal/ledger/windows.ts"
 import { agreeUnderChangedPlans } from "../internal/changedPlans.ts"
 import { generate, type Setting, type Step } from "../internal/histories.ts"
 import { command, seedOf, usage } from "../internal/support.ts"
@@ -25,7 +26,7 @@ const run = Effect.fnUntraced(function* (
   { accounts, start }: Setting,
   steps: ReadonlyArray<Step>
 ) {
-  const ledger = new Ledger(12)
+  const ledger = new Ledger(sharedSlots)
   const holds: Array<{ hold: QuotaStore.Hold; model: QuotaStore.Hold; steps: number; last?: Usage.Usage }> = []
   let now = start
   let last = -Infinity
@@ -87,7 +88,7 @@ describeRedis("random histories in Redis", () => {
   })
 
   it.live(
-    `agree with the ledger in 12 slots, ${histories} of them`,
+    `agree with the ledger in as many slots, ${histories} of them`,
     () =>
       Effect.gen(function* () {
         const context = yield* Effect.promise(() => runtime.context())

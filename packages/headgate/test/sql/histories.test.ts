@@ -5,6 +5,7 @@ import { SqlClient } from "effect/sql/SqlClient"
 import { type Quota, QuotaStore, Usage, Window } from "headgate"
 import type { Entry } from "../../src/internal/ledger/accounts.ts"
 import { Ledger } from "../../src/internal/ledger/ledger.ts"
+import { sharedSlots } from "../../src/internal/ledger/windows.ts"
 import { agreeUnderChangedPlans } from "../internal/changedPlans.ts"
 import { generate, type Setting, type Step } from "../internal/histories.ts"
 import { account, Choices, command, seedOf, usage } from "../internal/support.ts"
@@ -67,7 +68,7 @@ const run = (name: string, setting: Setting, steps: ReadonlyArray<Step>, { clock
     const store = yield* QuotaStore.QuotaStore
     const sql = yield* SqlClient
     const { accounts, start } = own(name, setting)
-    const ledger = new Ledger(12)
+    const ledger = new Ledger(sharedSlots)
     // Each history has a time of its own.
     yield* sql.unsafe(`UPDATE ${prefix}_clock SET last = 0`)
     const other = [account([], { id: `${name} other` })]
@@ -235,7 +236,7 @@ const suite = (name: string, many: number, client: () => Layer.Layer<SqlClient, 
   it("agree with the ledger on steps of extensions that came twice", () =>
     use(layer(), (store) =>
       Effect.gen(function* () {
-        const ledger = new Ledger(12)
+        const ledger = new Ledger(sharedSlots)
         const asked = command([account(quotas, { id: "twice" })], usage({ tokens: 1 }))
         const [one, pure] = [yield* store.reserve(asked), ledger.reserve(asked, clock.now)]
         if (one._tag !== "Hold" || pure._tag !== "Hold") return assert.fail("refused")

@@ -1,8 +1,9 @@
 // What a database keeps, and what it forgets.
 import { assert, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Layer } from "effect"
 import { type Quota, type QuotaStore, Window } from "headgate"
 import { newQuotasBegin } from "../internal/changedPlans.ts"
+import { keepTheLimitWithOtherSlots, withSlots } from "../internal/otherSlots.ts"
 import { account, command, tokens } from "../internal/support.ts"
 import { describeDatabases } from "./databases.ts"
 import { counters, hold, TestClock, use } from "./support.ts"
@@ -17,6 +18,17 @@ const told = (answer: Answer): ReadonlyArray<string> =>
   "alerts" in answer ? answer.alerts.map(({ _tag, threshold }) => `${_tag} ${threshold}`) : [answer._tag]
 
 describeDatabases("what is kept", (database) => {
+  it("lets no span pass its limit on accounts that were saved in other slots", async () => {
+    const clock = new TestClock()
+    const { makeStore } = await withSlots(12, () => import("../../src/sql/internal/make.ts"))
+    const { layer, prefix } = database.store({ clock: () => clock.now })
+    await use(layer, (store) =>
+      Effect.flatMap(makeStore({ prefix, clock: () => clock.now }), (before) =>
+        keepTheLimitWithOtherSlots(before, store, (now) => Effect.sync(() => (clock.now = now)), clock.now)
+      ).pipe(Effect.scoped, Effect.provide(Layer.fresh(database.client())))
+    )
+  })
+
   it("tells a threshold once a window, whatever other list of quotas is asked for in between", async () => {
     const clock = new TestClock()
     const wide = account([{ ...minute, alertAt: [0.5, 0.8] }, total], { id: "plan" })

@@ -3,6 +3,7 @@ import { assert, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { type Quota, type QuotaStore, Window } from "headgate"
 import { Ledger } from "../../src/internal/ledger/ledger.ts"
+import { sharedSlots } from "../../src/internal/ledger/windows.ts"
 import { account, command, tokens } from "../internal/support.ts"
 import { describeDatabases } from "./databases.ts"
 import { TestClock, use } from "./support.ts"
@@ -34,7 +35,7 @@ describeDatabases("a wait", (database) => {
     const clock = new TestClock()
     const quota: Quota.Input = { unit: "tokens", limit: 300, window, name: "tokens" }
     const of = [account([quota, { unit: "concurrency", limit: 301 }])]
-    const ledger = new Ledger(12)
+    const ledger = new Ledger(sharedSlots)
     await use(database.store({ clock: () => clock.now, tick: 0 }).layer, (store) =>
       Effect.gen(function* () {
         for (const [index, onExpiry] of ends.entries()) {

@@ -88,6 +88,16 @@ local function heldOn(a, q)
   return held
 end
 
+-- A counter that was saved in slots of another length: all that still counts is taken to be of now, so that it counts for
+-- too long rather than too short.
+local function inSlotsOf(q, other, c)
+  if q[4] == EVEN and q[5] ~= other[5] then
+    advance(other, c, now)
+    c[SLOT], c[RECENT], c[OLDER] = slotAt(q, now), c[USED], 0
+  end
+  return c
+end
+
 -- Puts an account that was saved under another list of quotas under that of its plan. What both count goes on, what is new
 -- begins with what is held, gives back nothing that was booked before, and what is not looked at any more is counted on
 -- for those who do.
@@ -96,7 +106,9 @@ local function adopt(a)
   grouped(a.plan[4])
   for i, q in ipairs(a.plan[4]) do
     for k, other in ipairs(a.quotas) do
-      if not cells[i] and not goesOn[k] and other[8] == q[8] then goesOn[k], cells[i] = true, a.cells[k] end
+      if not cells[i] and not goesOn[k] and other[8] == q[8] then
+        goesOn[k], cells[i] = true, inSlotsOf(q, other, a.cells[k])
+      end
     end
     quotas[i], cells[i] = q, cells[i] or { 0, heldOn(a, q), 0, 0, 0, 0, now }
   end

@@ -1,20 +1,20 @@
 import * as Duration from "effect/Duration"
 import { type AccountState, Book, Claim, Entry } from "../../internal/ledger/accounts.ts"
 import { overAt } from "../../internal/ledger/alarms.ts"
-import type { Counter } from "../../internal/ledger/cell.ts"
+import { advance, type Cell, type Counter } from "../../internal/ledger/cell.ts"
 import { keyOf } from "../../internal/ledger/counterKey.ts"
 import { Ledger } from "../../internal/ledger/ledger.ts"
+import { sharedSlots, slotsOfLength } from "../../internal/ledger/windows.ts"
 import type { Account, Plan, Reserve } from "../../internal/verbs.ts"
 import type { Quota } from "../../Quota.ts"
 import * as Window from "../../Window.ts"
 import { type Amounts, usageOf } from "./answers.ts"
 
-/** Shared stores cut sliding windows into 12 slots. */
-export const slots = 12
-
 /** A counter of an account as it is stored. */
 export interface CellRow {
   readonly key: string
+  /** How long its slots are, where all are of one length. */
+  readonly length?: number | undefined
   readonly slot: number
   readonly recent: number
   readonly used: number
@@ -65,7 +65,7 @@ export class Plans {
     let prepared = known.get(name)
     if (prepared === undefined) {
       const quotas = [...plan.quotas, ...others.map(quotaOf)]
-      prepared = { book: new Book({ ...plan, quotas }, slots, 0), keys: quotas.map(keyOf) }
+      prepared = { book: new Book({ ...plan, quotas }, sharedSlots, 0), keys: quotas.map(keyOf) }
       known.set(name, prepared)
     }
     return prepared
@@ -114,9 +114,22 @@ const windowOf = ([tag, length, timeZone, weekStartsOn]: ReadonlyArray<unknown>)
   }
 }
 
+/**
+ * A cell that was stored in slots of another length: all that still counts is taken to be of now, so that it counts for too
+ * long rather than too short.
+ */
+const intoOwnSlots = (counter: Counter, cell: Cell, length: number | undefined, now: number): void => {
+  const { quota, slots } = counter
+  if (quota.window._tag !== "Sliding" || slots.length === length) return
+  if (length !== undefined) advance({ ...counter, slots: slotsOfLength(quota.window.length, length) }, cell, now)
+  cell.slot = slots.slotAt(now)
+  cell.recent = cell.used
+  cell.older = undefined
+}
+
 /** The ledger over the rows of one call. */
 export class Bench {
-  readonly ledger = new Ledger(slots)
+  readonly ledger = new Ledger(sharedSlots)
   readonly accounts: ReadonlyArray<Account>
   readonly states: ReadonlyArray<AccountState>
   private readonly prepared: ReadonlyArray<Prepared>
@@ -126,7 +139,7 @@ export class Bench {
     plans: Plans,
     accounts: ReadonlyArray<Account>,
     rows: ReadonlyArray<AccountRow | null>,
-    options: { readonly others: "kept" | "ignored" }
+    options: { readonly others: "kept" | "ignored"; readonly now: number }
   ) {
     this.accounts = accounts
     this.rows = rows
@@ -169,6 +182,7 @@ export class Bench {
         cell.held = stored.held
         cell.older = stored.older ? [...stored.older] : undefined
         cell.fired = stored.fired?.flatMap((amount, index) => [amount, stored.fired_at![index]!])
+        intoOwnSlots(state.book.counters[place]!, cell, stored.length, options.now)
       }
       return state
     })
@@ -238,7 +252,18 @@ export class Bench {
       const key = this.prepared[index]!.keys[place]!
       if (place >= own && (!known.has(key) || (used === 0 && held === 0 && !hasFired))) continue
       const refill = counter.drain?.limit
-      cells.push({ key, slot, recent, used, held, older, fired, fired_at: firedAt, refill })
+      cells.push({
+        key,
+        length: counter.slots.length,
+        slot,
+        recent,
+        used,
+        held,
+        older,
+        fired,
+        fired_at: firedAt,
+        refill
+      })
     }
     return cells
   }

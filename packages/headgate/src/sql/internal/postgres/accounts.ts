@@ -164,6 +164,16 @@ BEGIN
         cells := cells || c;
         place := cardinality(cells);
         w.dirty := true;
+      ELSIF c.kind = 'slots' AND c.length <> q.length THEN
+        -- Slots of another length: all that still counts is taken to be of now, so that it counts for too long.
+        c := ${p}_advance(c, at, NULL);
+        c.slot := at / q.length;
+        c.recent := c.used;
+        c.older := NULL;
+        c.length := q.length;
+        c.live := q.live;
+        cells[place] := c;
+        w.dirty := true;
       ELSIF c.kind <> q.kind OR c.refill IS DISTINCT FROM q.refill THEN
         c.kind := q.kind;
         c.refill := q.refill;

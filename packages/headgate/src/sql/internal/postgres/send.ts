@@ -59,11 +59,8 @@ const quotaOf = (counter: Counter, key: string, now: number) => {
   if (drain !== undefined) return { ...common, kind: "bucket", length: drain.period, refill: drain.limit }
   switch (quota.window._tag) {
     case "Sliding":
-    case "Fixed": {
-      const slot = counter.slots.slotAt(now)
-      const length = counter.slots.endOf(slot) - counter.slots.endOf(slot - 1)
-      return { ...common, kind: "slots", length, live: counter.slots.live }
-    }
+    case "Fixed":
+      return { ...common, kind: "slots", length: counter.slots.length, live: counter.slots.live }
     case "Calendar": {
       const start = counter.slots.slotAt(now)
       return { ...common, kind: "calendar", start, until: counter.slots.endOf(start) }

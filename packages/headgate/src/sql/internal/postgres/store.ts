@@ -60,7 +60,7 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
     claims = claimsOf(accounts, rows, at)
   ): Bench => {
     const found = accounts.map((_, index): AccountRow | null => rows[index] ?? null)
-    const bench = new Bench(plans, accounts, found, { others: "ignored" })
+    const bench = new Bench(plans, accounts, found, { others: "ignored", now: at })
     bench.holdOnNew(claims)
     bench.add(claims)
     bench.moveTo(at)
@@ -140,7 +140,7 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
     const rest = reserved.cachedInputTokens - actual.cachedInputTokens
     if (rest <= 0 && amountsOf(within).every((amount, index) => amount === 0 || index === 3)) return noAlerts
     const alerts: Array<Alert> = []
-    const bench = new Bench(plans, accounts, [], { others: "ignored" })
+    const bench = new Bench(plans, accounts, [], { others: "ignored", now: at })
     overruns(openEntry(bench, amountsOf(reserved), at), actual, at, alerts)
     return alerts
   }

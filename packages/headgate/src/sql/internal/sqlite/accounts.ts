@@ -123,7 +123,7 @@ export const makeAccounts = (sql: SqlClient.SqlClient, settings: Settings, plans
   })
 
   const open = (loaded: Loaded, others: "kept" | "ignored" = "kept"): Opened => {
-    const bench = new Bench(plans, loaded.accounts, loaded.rows, { others })
+    const bench = new Bench(plans, loaded.accounts, loaded.rows, { others, now: loaded.now })
     for (const [index, state] of bench.states.entries()) {
       if (loaded.stored[index] === undefined) state.resets = loaded.now
     }

@@ -184,7 +184,7 @@ export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaS
       const hold = yield* findHold(given.id)
       if (hold === undefined) return forgotten
       if (hold.ended !== null) {
-        const bench = new Bench(plans, [], [], { others: "ignored" })
+        const bench = new Bench(plans, [], [], { others: "ignored", now: 0 })
         return decide(bench, endedEntry(hold, bench), 0)
       }
       const loaded = yield* load(accounts)
@@ -260,7 +260,7 @@ export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaS
         const hold = yield* findHold(given.id)
         if (hold === undefined) return forgotten
         if (hold.ended !== null || (!renewal && step < hold.extensions)) {
-          const bench = new Bench(plans, [], [], { others: "ignored" })
+          const bench = new Bench(plans, [], [], { others: "ignored", now: 0 })
           const past = endedEntry({ ...hold, ended: hold.ended ?? "released" }, bench)
           return bench.ledger.extend(past, more, step, 0) as Booked | Conflict
         }
