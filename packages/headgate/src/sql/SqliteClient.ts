@@ -11,6 +11,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import * as Reactivity from "effect/reactivity/Reactivity"
@@ -71,6 +72,11 @@ const withCode = (cause: unknown): unknown => {
   const errno: unknown = typeof cause === "object" && cause !== null ? Reflect.get(cause, "errcode") : undefined
   return typeof errno === "number" ? { errno, code: errno, message: messageOf(cause), cause } : cause
 }
+
+const isLocked = ({ reason }: SqlError): boolean => reason._tag === "LockTimeoutError"
+
+/** As long as a call of the store waits for the lock. */
+const whileLocked = Schedule.max([Schedule.spaced("20 millis").pipe(Schedule.jittered), Schedule.during("5 seconds")])
 
 const maxStatements = 200
 
@@ -134,7 +140,7 @@ export const make = Effect.fnUntraced(function* (open: () => Database, options?:
     database.exec(`PRAGMA busy_timeout = ${millis}`)
     database.exec("PRAGMA journal_mode = WAL")
     database.exec(`PRAGMA synchronous = ${synchronous}`)
-  })
+  }).pipe(Effect.retry({ while: isLocked, schedule: whileLocked }))
 
   const prepared = new Map<string, PreparedStatement>()
   const prepare = (sql: string): PreparedStatement => {

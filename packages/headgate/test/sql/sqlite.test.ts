@@ -1,6 +1,7 @@
 // What a SQLite store keeps and forgets, and a lock that stays. Worse is in ../faults/sqlite.ts.
 import { afterAll, assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer } from "effect"
+import { TestClock as Time } from "effect/testing"
 import { Window } from "headgate"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -42,6 +43,41 @@ describe("SQLite in trouble", () => {
         yield* store.record(accounts, tokens(10), undefined)
         assert.deepStrictEqual((yield* counters(store, accounts))[0], [11, 0])
       })
+    )
+  })
+
+  describe("at its start, in a file that another process has locked and that has no write-ahead log", () => {
+    const locked = Effect.acquireRelease(
+      Effect.sync(() => {
+        const file = newFile()
+        const other = new DatabaseSync(file)
+        other.exec("CREATE TABLE one (a)")
+        other.exec("BEGIN EXCLUSIVE")
+        const layer = storeLayer({}).pipe(Layer.provide(sqlite(file, { busyTimeout: 0 })))
+        return { layer, other }
+      }),
+      ({ other }) => Effect.sync(() => other.close())
+    )
+
+    it.effect("waits as a call would", () =>
+      Effect.gen(function* () {
+        const { layer, other } = yield* locked
+        const fiber = yield* Effect.forkChild(Layer.build(layer))
+        yield* Time.adjust("4 seconds")
+        assert.isUndefined(fiber.pollUnsafe())
+        other.exec("COMMIT")
+        yield* Time.adjust("100 millis")
+        yield* Fiber.join(fiber)
+      }).pipe(Effect.scoped)
+    )
+
+    it.effect("gives up when a call would", () =>
+      Effect.gen(function* () {
+        const { layer } = yield* locked
+        const fiber = yield* Effect.forkChild(Effect.flip(Layer.build(layer)))
+        yield* Time.adjust("5100 millis")
+        assert.include(String(yield* Fiber.join(fiber)), "locked")
+      }).pipe(Effect.scoped)
     )
   })
 
