@@ -5,6 +5,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
+import { wordsOf } from "./internal/words.ts"
 import * as Money from "./Money.ts"
 import { Unit } from "./Quota.ts"
 import * as Subject from "./Subject.ts"
@@ -155,7 +156,8 @@ export class UnpricedModel extends Schema.TaggedError<UnpricedModel>("headgate/U
 }
 
 /**
- * *Broken*: the store did not answer as it should. `outcome` says whether the operation may have happened all the same.
+ * *Broken*: the store did not answer as it should. `operation` is a verb of `QuotaStore`, such as `reserve`; `outcome` says
+ * whether it may have happened all the same; the message has the words of `cause`, without names and passwords of users.
  *
  * @category errors
  * @since 0.1.0
@@ -166,7 +168,9 @@ export class StoreError extends Schema.TaggedError<StoreError>("headgate/StoreEr
   cause: Schema.Defect()
 }) {
   override get message(): string {
-    return `${this.operation}: ${this.outcome === "unknown" ? "the outcome is unknown" : "not applied"}`
+    const words = wordsOf(this.cause)
+    const outcome = this.outcome === "unknown" ? "the outcome is unknown" : "not applied"
+    return `${this.operation}: ${outcome}${words === "" ? "" : ` (${words})`}`
   }
 }
 

@@ -17,6 +17,7 @@ import type * as Scope from "effect/Scope"
 import type * as Alerts from "../Alerts.ts"
 import * as QuotaStore from "../QuotaStore.ts"
 import { StoreError } from "../Errors.ts"
+import { millisOf } from "../internal/options/plans.ts"
 import { makeStore } from "./store.ts"
 
 /**
@@ -28,7 +29,8 @@ import { makeStore } from "./store.ts"
  *   of that time, is sent again by its id, which changes nothing if it was applied. Default 1 second.
  * - `rememberIds`: for how long an id given by a caller is known. Default 1 day.
  * - `wait`: lets each write wait until so many replicas have it (`WAIT`), on a connection of its own. If they have not in
- *   time, the call fails with the outcome `"unknown"`.
+ *   time, the call fails with the outcome `"unknown"`. Its `timeout` must be less than half of the store's: by then the call
+ *   would be sent again, and never say that there are too few.
  *
  * @category models
  * @since 0.1.0
@@ -40,8 +42,17 @@ export interface Options {
   readonly wait?: { readonly replicas: number; readonly timeout: Duration.Input } | undefined
 }
 
+const checked = (options?: Options): Options | undefined => {
+  const timeout = millisOf("RedisQuotaStore: timeout", options?.timeout ?? "1 second")
+  const wait = options?.wait && millisOf("RedisQuotaStore: wait.timeout", options.wait.timeout)
+  if (wait === undefined || 2 * wait < timeout) return options
+  throw new RangeError(
+    `RedisQuotaStore: wait.timeout must be less than half of timeout (${timeout} ms), got ${wait} ms`
+  )
+}
+
 /**
- * Makes the store.
+ * Makes the store. Throws a `RangeError` on options out of bounds.
  *
  * @category constructors
  * @since 0.1.0
@@ -49,7 +60,7 @@ export interface Options {
 export const make: (
   options?: Options
 ) => Effect.Effect<QuotaStore.Service, never, Redis.Redis | Alerts.Alerts | Scope.Scope> = (options) =>
-  makeStore({ ...options, clock: "server" })
+  makeStore({ ...checked(options), clock: "server" })
 
 /**
  * The store as a layer. Throws a `RangeError` on options out of bounds.
@@ -90,11 +101,12 @@ export const layer = (options?: Options): Layer.Layer<QuotaStore.QuotaStore, nev
 export const layerSimulated = (
   now: () => number,
   options?: Options
-): Layer.Layer<QuotaStore.QuotaStore, never, Redis.Redis | Alerts.Alerts> =>
-  Layer.effect(QuotaStore.QuotaStore)(
+): Layer.Layer<QuotaStore.QuotaStore, never, Redis.Redis | Alerts.Alerts> => {
+  const making = makeStore({ ...checked(options), clock: "key" })
+  return Layer.effect(QuotaStore.QuotaStore)(
     Effect.gen(function* () {
       const redis = yield* Redis.Redis
-      const store = yield* makeStore({ ...options, clock: "key" })
+      const store = yield* making
       const key = `{${options?.prefix ?? "headgate"}}:store:now`
       let told = NaN
       const then = <A>(operation: string, verb: Effect.Effect<A, StoreError>): Effect.Effect<A, StoreError> =>
@@ -111,13 +123,14 @@ export const layerSimulated = (
           )
         })
       return {
-        reserve: (command) => then("QuotaStore.reserve", store.reserve(command)),
-        extend: (hold, more, step) => then("QuotaStore.extend", store.extend(hold, more, step)),
-        settle: (hold, actual) => then("QuotaStore.settle", store.settle(hold, actual)),
-        release: (hold) => then("QuotaStore.release", store.release(hold)),
-        record: (accounts, usage, id) => then("QuotaStore.record", store.record(accounts, usage, id)),
-        status: (accounts) => then("QuotaStore.status", store.status(accounts)),
-        reset: (target) => then("QuotaStore.reset", store.reset(target))
+        reserve: (command) => then("reserve", store.reserve(command)),
+        extend: (hold, more, step) => then("extend", store.extend(hold, more, step)),
+        settle: (hold, actual) => then("settle", store.settle(hold, actual)),
+        release: (hold) => then("release", store.release(hold)),
+        record: (accounts, usage, id) => then("record", store.record(accounts, usage, id)),
+        status: (accounts) => then("status", store.status(accounts)),
+        reset: (target) => then("reset", store.reset(target))
       }
     })
   )
+}

@@ -272,9 +272,8 @@ export const makeStore = (
 
     const end = (operation: "settle" | "release", hold: RedisHold, usage: Usage.Usage) => {
       const { accounts, forgottenAt, keep, keys } = hold
-      return Effect.map(
-        send(`QuotaStore.${operation}`, verbs[operation], keys, accounts, usage, forgottenAt, keep),
-        (reply) => replies.booked(reply, accounts, hold.usage)
+      return Effect.map(send(operation, verbs[operation], keys, accounts, usage, forgottenAt, keep), (reply) =>
+        replies.booked(reply, accounts, hold.usage)
       )
     }
 
@@ -288,7 +287,7 @@ export const makeStore = (
           const known = id ?? nextId()
           const keys = keysOf(holdKey(known), accounts)
           const content = contentOf(id, accounts, usage, onExpiry)
-          const sent = send("QuotaStore.reserve", choices(command), keys, accounts, usage, ttl, keep, content)
+          const sent = send("reserve", choices(command), keys, accounts, usage, ttl, keep, content)
           const reserve = Effect.map(sent, (reply) => {
             if (reply[0] === replies.conflict) return replies.conflictOf(reply, known)
             if (reply[0] === replies.refused) return replies.refusedOf(reply, accounts)
@@ -303,7 +302,7 @@ export const makeStore = (
         }),
       extend: (hold, more, step) =>
         ofOurs(hold, (hold) =>
-          Effect.map(send("QuotaStore.extend", verbs.extend, hold.keys, hold.accounts, more, step), (reply) => {
+          Effect.map(send("extend", verbs.extend, hold.keys, hold.accounts, more, step), (reply) => {
             if (reply[0] === replies.refused) return replies.refusedOf(reply, hold.accounts)
             const answer = replies.booked(reply, hold.accounts, hold.usage)
             if (answer._tag === "Booked") {
@@ -319,19 +318,18 @@ export const makeStore = (
           const known = id ?? nextId()
           const keys = keysOf(holdKey(known), accounts)
           const content = contentOf(id, accounts, usage, "")
-          return Effect.map(
-            send("QuotaStore.record", verbs.record, keys, accounts, usage, keepOf(id, 0), 0, content),
-            (reply) => replies.booked(reply, accounts, Usage.zero, known)
+          return Effect.map(send("record", verbs.record, keys, accounts, usage, keepOf(id, 0), 0, content), (reply) =>
+            replies.booked(reply, accounts, Usage.zero, known)
           )
         }),
       status: (accounts) =>
-        Effect.map(send("QuotaStore.status", verbs.status, keysOf(storeKey, accounts), accounts, Usage.zero), (reply) =>
+        Effect.map(send("status", verbs.status, keysOf(storeKey, accounts), accounts, Usage.zero), (reply) =>
           replies.statusOf(reply, accounts)
         ),
       reset: (target) => {
         const accounts: ReadonlyArray<Account> = "accounts" in target ? target.accounts : target.plans.map(ofPlan)
         const verb = "accounts" in target ? verbs.reset : verbs.resetPlans
-        return Effect.asVoid(send("QuotaStore.reset", verb, keysOf(storeKey, accounts), accounts, Usage.zero))
+        return Effect.asVoid(send("reset", verb, keysOf(storeKey, accounts), accounts, Usage.zero))
       },
       listen: makeListen(redis, channelOf(storeKey), (account) => `${tag}account:${nameOf(account)}`)
     }

@@ -18,9 +18,11 @@
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
 import type { StoreError } from "../Errors.ts"
 import type * as QuotaStore from "../QuotaStore.ts"
 import type { Advance, ContractTest, Violation } from "./internal/contract.ts"
+import * as failures from "./internal/failureContract.ts"
 import * as holds from "./internal/holdContract.ts"
 import * as histories from "./internal/historyContract.ts"
 import * as windows from "./internal/windowContract.ts"
@@ -53,7 +55,7 @@ export type Test = ContractTest
 export type TestError = Violation | StoreError | VirtualClock.Deadlock
 
 /**
- * How the tests move time.
+ * What the tests do to the store.
  *
  * @category models
  * @since 0.1.0
@@ -61,6 +63,8 @@ export type TestError = Violation | StoreError | VirtualClock.Deadlock
 export interface Options {
   /** Moves the store's clock. Default: sleeps on a `VirtualClock`. */
   readonly advance?: ((duration: Duration.Input) => Effect.Effect<void>) | undefined
+  /** Makes each call fail, until its scope is closed. Default: the store's errors are not tested. */
+  readonly failing?: Effect.Effect<void, never, Scope.Scope> | undefined
 }
 
 /**
@@ -69,10 +73,11 @@ export interface Options {
  * @category constructors
  * @since 0.1.0
  */
-export const make = (advance: Advance): ReadonlyArray<Test> => [
+export const make = (advance: Advance, failing?: Options["failing"]): ReadonlyArray<Test> => [
   ...holds.make(advance),
   ...windows.make(advance),
-  ...histories.make(advance)
+  ...histories.make(advance),
+  ...(failing === undefined ? [] : failures.make(failing))
 ]
 
 /**
@@ -105,7 +110,7 @@ export const suite = <E>(
   options?: Options
 ): void => {
   const advance = options?.advance
-  for (const test of make(advance ?? Effect.sleep)) {
+  for (const test of make(advance ?? Effect.sleep, options?.failing)) {
     it(`${name}: ${test.name}`, () => {
       const run = Effect.provide(test.effect, layer, { local: true })
       return advance === undefined ? VirtualClock.run(run, { start: "2026-03-04T05:06:07.891Z" }) : run

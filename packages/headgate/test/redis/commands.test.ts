@@ -1,6 +1,6 @@
 // What a decision costs the server, what it leaves there, and what it refuses to read.
 import { assert, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { type Duration, Effect } from "effect"
 import { TestClock } from "effect/testing"
 import { Redis } from "effect/persistence"
 import { Alerts, type Quota, type QuotaStore, Window } from "headgate"
@@ -200,6 +200,21 @@ describeRedis("commands of the store in Redis", () => {
     assert.throws(() => RedisQuotaStore.layer({ prefix: "" }), /RedisQuotaStore: prefix must be/)
     assert.throws(() => RedisQuotaStore.layer({ timeout: 0 }), /RedisQuotaStore: timeout must be/)
     assert.throws(() => RedisQuotaStore.layer({ wait: { replicas: 0, timeout: 10 } }), /wait.replicas must be/)
+    for (const make of [
+      RedisQuotaStore.layer,
+      RedisQuotaStore.make,
+      (options: RedisQuotaStore.Options) => RedisQuotaStore.layerSimulated(() => 0, options)
+    ]) {
+      const wait = (timeout: Duration.Input) => () => make({ timeout: "1 second", wait: { replicas: 1, timeout } })
+      assert.throws(
+        wait("1 minute"),
+        RangeError,
+        "RedisQuotaStore: wait.timeout must be less than half of timeout (1000 ms), got 60000 ms"
+      )
+      assert.throws(wait(500), /wait.timeout must be less than half/)
+      assert.throws(wait(0), /wait.timeout must be a duration/)
+      wait(499)()
+    }
   })
 
   it.live("a write that too few replicas have is an unknown outcome", () =>

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer } from "effect"
-import { QuotaStore } from "headgate"
+import { QuotaStore, StoreError } from "headgate"
 import { QuotaStoreTest } from "headgate/testing"
 
 describe("QuotaStore", () => {
@@ -29,6 +29,34 @@ describe("QuotaStoreTest", () => {
         Effect.map(store.record(...args), (answer) => (answer._tag === "Booked" ? { ...answer, alerts: [] } : answer))
     }),
     "resets what is held": (store) => ({ reset: () => Effect.void, release: store.release })
+  }
+
+  for (const operation of ["reserve", "QuotaStore.reserve"]) {
+    it.effect(`notices a store that says ${operation} of whatever fails`, () => {
+      let down = false
+      const orFail = <A>(verb: Effect.Effect<A, StoreError>): Effect.Effect<A, StoreError> =>
+        Effect.suspend(() =>
+          down ? Effect.fail(new StoreError({ operation, outcome: "notApplied", cause: "down" })) : verb
+        )
+      const layer = Layer.effect(QuotaStore.QuotaStore)(
+        Effect.map(QuotaStore.makeMemory, (store) => ({
+          reserve: (command) => orFail(store.reserve(command)),
+          extend: (...args) => orFail(store.extend(...args)),
+          settle: (...args) => orFail(store.settle(...args)),
+          release: (hold) => orFail(store.release(hold)),
+          record: (...args) => orFail(store.record(...args)),
+          status: (accounts) => orFail(store.status(accounts)),
+          reset: (target) => orFail(store.reset(target))
+        }))
+      )
+      const failing = Effect.acquireRelease(
+        Effect.sync(() => void (down = true)),
+        () => Effect.sync(() => (down = false))
+      )
+      const tests = QuotaStoreTest.make(Effect.sleep, failing)
+      const error = Effect.flip(Effect.provide(tests.at(-1)!.effect, layer))
+      return Effect.map(error, ({ message }) => assert.include(message, "an error names the verb that failed"))
+    })
   }
 
   for (const [name, mutate] of Object.entries(mutants)) {
