@@ -12,7 +12,7 @@
  *
  * Tables, types and functions are made by migrations when the layer is built, in one schema, under names that begin with
  * `prefix`. Each account (a plan's counters for one value of its dimension) is one row, which is locked while a call is
- * decided, always in the same order. Sliding windows have 12 slots. Spending belongs to an account and to what its quotas
+ * decided, always in the same order. Sliding windows have 20 slots. Spending belongs to an account and to what its quotas
  * count (name, unit, window), not to their limits: who raises a limit keeps what is spent, and a quota that is added
  * finds what is held.
  *
@@ -39,11 +39,12 @@ import { makeStore } from "./internal/make.ts"
 /**
  * Options of the store.
  *
- * - `prefix`: the beginning of the names of its tables and functions (default `"headgate"`): stores with the same prefix
- *   in the same database are one.
+ * - `prefix`: the beginning of the names of its tables and functions (default `"headgate"`): 1 to 32 of `a-z`, `0-9` and `_`,
+ *   a letter first, and not `sqlite`. Stores with the same prefix in the same database are one.
  * - `timeout`: when a call ends at the latest (default `"5 seconds"`).
  * - `retention`: how long ended and expired holds and the ids of records are remembered (default `"1 hour"`). A repeated
- *   call is recognized, and a hold that has expired can still be settled, for so long.
+ *   call is recognized, and a hold that has expired can still be settled, for so long. Choose it longer than what repeats
+ *   records may take to do so: after it, a `requestId` is booked again.
  *
  * @category models
  * @since 0.1.0

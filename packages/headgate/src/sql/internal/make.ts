@@ -1,12 +1,12 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { verdictOf } from "./call.ts"
+import { millisOf } from "../../internal/options/plans.ts"
 import type * as QuotaStore from "../../QuotaStore.ts"
 import type { Options } from "../SqlQuotaStore.ts"
 import { makePostgres } from "./postgres/store.ts"
@@ -34,12 +34,12 @@ const maxTtl = 8.64e15 / 4
 
 const settingsOf = (options: InternalOptions, scope: Scope.Scope): Settings => {
   const duration = (name: "timeout" | "retention", input: Duration.Input): Duration.Duration => {
-    const duration = Option.getOrUndefined(Duration.fromInput(input))
-    const millis = duration === undefined ? NaN : Duration.toMillis(duration)
-    return millis >= 1 && millis <= maxTtl ? duration! : reject(name, "a finite duration above 0", input)
+    return Duration.millis(millisOf(`SqlQuotaStore: ${name}`, input))
   }
   const prefix = options.prefix ?? "headgate"
-  if (!/^[a-z][a-z0-9_]{0,31}$/.test(prefix)) reject("prefix", "1 to 32 of a-z, 0-9 and _, a letter first", prefix)
+  if (!/^(?!sqlite(?:_|$))[a-z][a-z0-9_]{0,31}$/.test(prefix)) {
+    reject("prefix", "1 to 32 of a-z, 0-9 and _, a letter first, and not sqlite, which SQLite keeps for itself", prefix)
+  }
   const store = crypto.randomUUID()
   let holds = 0
   return {
