@@ -215,7 +215,34 @@ const refused = ({ _tag }: InvalidUsage | UnpricedModel): Effect.Effect<void> =>
   })
 
 /**
- * A model guard over services that are there already.
+ * A model guard over services that are there already, with whatever store they have.
+ *
+ * **Example** (What `layerMemory` consists of, over a store that is shared)
+ *
+ * ```ts
+ * import { Effect, Layer } from "effect"
+ * import { Alerts, Budget, Estimator, Guard, ModelGuard, Price } from "headgate"
+ * import { SqliteClient, SqlQuotaStore } from "headgate/sql"
+ * import { DatabaseSync } from "node:sqlite"
+ *
+ * const guards = Guard.layer({ budget: { maxCostPerDay: "$5" }, rateLimiter: { concurrency: 10 }, retry: {} })
+ * const prices = Price.layer({ "my-model": { input: "$2/M", output: "$8/M" } })
+ *
+ * const live = ModelGuard.layer.pipe(
+ *   Layer.provideMerge(Layer.mergeAll(guards, prices, Estimator.layer())),
+ *   Layer.provide(SqlQuotaStore.layer()), // or RedisQuotaStore.layer() of "headgate/redis"
+ *   Layer.provide(SqliteClient.layer(() => new DatabaseSync(":memory:"))), // or the path of a file
+ *   Layer.provideMerge(Alerts.layer)
+ * )
+ *
+ * const program = Effect.succeed({ usage: { prompt_tokens: 12, completion_tokens: 8 } }).pipe(
+ *   ModelGuard.run({ model: "my-model", input: "How deep is the sea?", maxOutputTokens: 200 }),
+ *   Effect.andThen(Budget.Budget.use((budget) => budget.status())),
+ *   Effect.map((status) => status.costUsedDay)
+ * )
+ *
+ * await Effect.runPromise(Effect.provide(program, live)) // => 88_000
+ * ```
  *
  * @category layers
  * @since 0.1.0

@@ -26,7 +26,7 @@ const classOf = Schema.Class<UsageRecord>("headgate/UsageRecord") as (
 /**
  * A finished call that was not reserved beforehand, for `budget.record`. Its JSON form has the names of the Go package:
  * snake_case, `timestamp` as RFC 3339, `cost` in dollars. `userId`, `agentId` and `model` are its subject (`user`,
- * `agent`, `model`). A `requestId` recorded twice is booked once. An empty `requestId` stands for none.
+ * `agent`, `model`). A `requestId` recorded twice is booked once, as long as the store knows it. An empty `requestId` stands for none.
  *
  * **Example** (Reading the Go package's JSON)
  *

@@ -3,7 +3,7 @@
  *
  * | window | what it promises | it frees |
  * | --- | --- | --- |
- * | `sliding("1 minute")` | never more than the limit in **any** span of this length | slot by slot, 60 slots in memory |
+ * | `sliding("1 minute")` | never more than the limit in **any** span of this length | slot by slot, 60 slots in memory, 20 in shared stores |
  * | `calendar("day")` | at most the limit per day, week or month of a time zone | at midnight there |
  * | `fixed("1 hour")` | at most the limit per hour, counted from the epoch | on the hour; twice the limit can pass around it |
  * | `bucket({ refill: "1 minute" })` | the limit per minute on average, `burst` at once | a little every moment |
@@ -78,9 +78,14 @@ const length = (name: string, input: Duration.Input, max = maxDays): Duration.Du
 }
 
 /**
- * Any span of this length. Time is cut into 60 slots in memory (12 in shared stores), and what was used in a slot counts
- * until the whole slot is older than the length: never more than the limit in any span, and at most 3 % (6 %) less than
- * an exact log would admit.
+ * Any span of this length. Time is cut into 60 slots in memory (20 in shared stores), and what was used in a slot counts
+ * until the whole slot is older than the length: never more than the limit in any span.
+ *
+ * **Details**
+ *
+ * Where calls never cease, 60/61 of what an exact log would admit are admitted, 1.6 % less, and 20/21 in shared stores,
+ * 4.8 % less. Who comes just this length after the last time waits up to a slot more. A slot is whole milliseconds: a
+ * window of only some of them has fewer slots, and gives up more.
  *
  * **Example** (Tokens in any minute)
  *
