@@ -215,7 +215,7 @@ const scripts: ReadonlyArray<
   ]
 ]
 
-const longRetention = 36_500 * 86_400_000
+const longRetention = 3650 * 86_400_000
 
 const share = Number(process.env["HEADGATE_HISTORIES"] ?? 2_500) / 2_500
 
