@@ -170,7 +170,7 @@ export class StoreError extends Schema.TaggedError<StoreError>("headgate/StoreEr
   override get message(): string {
     const words = wordsOf(this.cause)
     const outcome = this.outcome === "unknown" ? "the outcome is unknown" : "not applied"
-    return `${this.operation}: ${outcome}${words === "" ? "" : ` (${words})`}`
+    return `${this.operation}: ${outcome}${words === "" ? "" : `, ${words}`}`
   }
 }
 
