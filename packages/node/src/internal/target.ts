@@ -7,6 +7,8 @@ export type Target =
   | {
       readonly kind: "redis" | "postgres"
       readonly url: string
+      /** TLS, where the url asks for it in words that the driver does not read: `true`, or the file of an authority. */
+      readonly tls: true | string | undefined
       readonly shown: string
       readonly secrets: ReadonlyArray<string>
     }
@@ -30,17 +32,53 @@ const invalid = (reason: string): Result.Result<never, InvalidStore> =>
 const decoded = (part: string): string | undefined =>
   Result.getOrUndefined(Result.try({ try: () => decodeURIComponent(part), catch: () => undefined }))
 
+const sslModes = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+const understood: Readonly<Record<"redis" | "postgres", ReadonlyArray<string>>> = {
+  redis: [],
+  postgres: "host port user password dbname application_name options connect_timeout sslmode sslrootcert ssl".split(" ")
+}
+
+/** What is wrong with the parameters of a url: none is passed over, since it may be one that asks for TLS. */
+const wrongParameters = (kind: "redis" | "postgres", { search, searchParams }: URL): string | undefined => {
+  const names = [...searchParams.keys()]
+  const unknown = names.filter((name) => !understood[kind].includes(name))
+  if (unknown.length > 0) {
+    // After a ? in a password, what looks like a parameter is none.
+    const looksRight = !search.includes("@") && unknown.every((name) => /^[a-z][a-z0-9_-]{0,31}$/i.test(name))
+    const which = `parameter${unknown.length === 1 ? "" : "s"} ${unknown.join(", ")}`
+    const has =
+      kind === "redis" ? "TLS is rediss://…, a database redis://host/2" : `it has ${understood[kind].join(", ")}`
+    return `${kind}://… has ${looksRight ? `no ${which}` : "a parameter that it does not know"}: ${has}`
+  }
+  const twice = names.find((name, index) => names.indexOf(name) < index)
+  if (twice !== undefined) return `${twice} is given twice`
+  const [ssl, mode, authority] = ["ssl", "sslmode", "sslrootcert"].map((name) => searchParams.get(name))
+  if (ssl != null && mode != null) return "ssl and sslmode say the same: give one of them"
+  if (ssl != null && !/^(true|false|1|0)$/.test(ssl)) return "ssl must be true or false"
+  if (mode != null && !sslModes.includes(mode)) return `sslmode must be ${sslModes.join(", ")}`
+  if (authority === "") return "sslrootcert must be a file"
+  const off = mode === "disable" || ssl === "false" || ssl === "0"
+  return authority != null && off ? "sslrootcert is for TLS, which sslmode or ssl turns off" : undefined
+}
+
+const tlsOf = ({ searchParams }: URL): true | string | undefined =>
+  searchParams.get("sslrootcert") ?? (/^(true|1)$/.test(searchParams.get("ssl") ?? "") ? true : undefined)
+
 const server = (kind: "redis" | "postgres", text: string, url: URL): Result.Result<Target, InvalidStore> => {
-  const { host, password, pathname, protocol, searchParams, username } = url
+  const { hash, host, password, pathname, protocol, searchParams, username } = url
   const written = [username, password].filter((part) => part !== "")
   const meant = written.map(decoded)
   if (meant.includes(undefined)) return invalid("a % in its user name or password must be written as %25")
   const given = [...searchParams].flatMap(([name, value]) => (isSecret.test(name) ? [value] : []))
   if (kind === "redis" && !/^\/?\d{0,9}$/.test(pathname)) return invalid("redis://…/ is followed by a number")
   if (kind === "redis" && host === "") return invalid("redis:// is followed by a host")
+  if (hash !== "" || pathname.includes("@")) return invalid("a # is written as %23, a / in a password as %2F")
+  const wrong = wrongParameters(kind, url)
+  if (wrong !== undefined) return invalid(wrong)
   return Result.succeed({
     kind,
     url: text,
+    tls: tlsOf(url),
     shown: `${protocol}//${host}${pathname}`,
     secrets: [...new Set([text, ...written, ...meant, ...given])].filter(
       (secret): secret is string => secret !== undefined && secret !== ""
@@ -52,8 +90,9 @@ const server = (kind: "redis" | "postgres", text: string, url: URL): Result.Resu
 export const parse = (text: string): Result.Result<Target, InvalidStore> => {
   if (text === "memory") return Result.succeed({ kind: "memory", shown: text, secrets: [] })
   if (text.startsWith("sqlite:")) {
-    const path = text.slice("sqlite:".length).replace(/^\/\/(?=\/)/, "")
+    const path = text.slice("sqlite:".length).replace(/^\/\//, "")
     if (path === "") return invalid("sqlite: is followed by the path of a file")
+    if (path.includes("?")) return invalid("sqlite:… has no parameters")
     return Result.succeed({ kind: "sqlite", path, shown: `sqlite:${path}`, secrets: [] })
   }
   if (!/^(rediss?|postgres|postgresql):\/\//.test(text)) return invalid("it begins with something else")
