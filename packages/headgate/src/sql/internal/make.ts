@@ -32,7 +32,7 @@ const reject = (option: string, bound: string, value: unknown): never => {
 
 const maxTtl = 8.64e15 / 4
 
-const settingsOf = (options: InternalOptions, scope: Scope.Scope): Settings => {
+const settingsOf = (options: InternalOptions): Omit<Settings, "scope"> => {
   const duration = (name: "timeout" | "retention", input: Duration.Input): Duration.Duration => {
     const duration = Option.getOrUndefined(Duration.fromInput(input))
     const millis = duration === undefined ? NaN : Duration.toMillis(duration)
@@ -50,8 +50,7 @@ const settingsOf = (options: InternalOptions, scope: Scope.Scope): Settings => {
     clock: options.clock,
     tick: options.tick ?? 1000,
     few: options.few ?? 100,
-    ttlOf: (ttl) => Math.min(maxTtl, Math.max(0, Math.ceil(ttl))),
-    scope
+    ttlOf: (ttl) => Math.min(maxTtl, Math.max(0, Math.ceil(ttl)))
   }
 }
 
@@ -71,16 +70,17 @@ const migrate = (sql: SqlClient.SqlClient, { prefix, timeout }: Settings, statem
 
 export const makeStore = (
   options: InternalOptions = {}
-): Effect.Effect<QuotaStore.Service, Migrator.MigrationError | SqlError, SqlClient.SqlClient | Scope.Scope> =>
-  Effect.flatMap(Effect.scope, (scope) => {
-    const settings = settingsOf(options, scope)
-    const { prefix } = settings
-    return Effect.flatMap(SqlClient.SqlClient, (client) => {
-      const sql = client.withoutTransforms()
-      return sql.onDialectOrElse({
-        pg: () => Effect.as(migrate(sql, settings, postgresSchema(prefix)), makePostgres(sql, settings)),
-        sqlite: () => Effect.as(migrate(sql, settings, sqliteSchema(prefix)), makeSqlite(sql, settings)),
-        orElse: () => Effect.die(new RangeError("SqlQuotaStore: the database must be PostgreSQL or SQLite"))
-      })
+): Effect.Effect<QuotaStore.Service, Migrator.MigrationError | SqlError, SqlClient.SqlClient | Scope.Scope> => {
+  // Before anybody is asked for a connection: wrong options are wrong without one.
+  const checked = settingsOf(options)
+  const { prefix } = checked
+  return Effect.gen(function* () {
+    const settings = { ...checked, scope: yield* Effect.scope }
+    const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+    return yield* sql.onDialectOrElse({
+      pg: () => Effect.as(migrate(sql, settings, postgresSchema(prefix)), makePostgres(sql, settings)),
+      sqlite: () => Effect.as(migrate(sql, settings, sqliteSchema(prefix)), makeSqlite(sql, settings)),
+      orElse: () => Effect.die(new RangeError("SqlQuotaStore: the database must be PostgreSQL or SQLite"))
     })
   })
+}
