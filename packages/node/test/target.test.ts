@@ -112,4 +112,19 @@ describe("why a store cannot be opened", () => {
       assert.strictEqual(reason, "<redacted> is wrong, <redacted>!")
     }
   )
+
+  it.each([
+    ["postgres://a:e@db/app", "permission denied", "p<redacted>rmission d<redacted>ni<redacted>d"],
+    ["postgres://a:e@db/app", 'a was refused, "a" and a.', "<redacted> was r<redacted>fus<redacted>d"],
+    ["postgres://app:secret@db/appdb", "permission denied for database appdb", "permission denied for database appdb"],
+    ["postgres://app:secret@db/appdb", 'role "app" of my-app-1', 'role "<redacted>" of my-<redacted>-1'],
+    ["postgres://h/appdb?user=app&password=pw", "app apple pwd", "<redacted> apple <redacted>d"],
+    ["postgres://app_production:secret@db/app", "app_productions", "<redacted>s"],
+    ["postgres://$1:(.*@db/app", "$1 has $10 and (.*)", "<redacted> has $10 and <redacted>)"],
+    ["postgres://redacted:d@db/app", "redacted and d", "<redacted> an<redacted> <redacted>"],
+    ["postgres://app:app@db/appdb", "apples", "<redacted>les"],
+    ["postgres://app:ab@db/x?password=abc", "abcd abd", "<redacted>d <redacted>d"]
+  ])("of %s, %j is told without secrets, once over", (url, words, told) => {
+    assert.include(reasonOf(Result.getOrThrow(parse(url)), words), told)
+  })
 })
