@@ -63,8 +63,15 @@ export const open = (
     })
   ).pipe(Layer.provideMerge(Alerts.layer))
 
-export const unusable = ({ cause, message }: StoreError): Unusable =>
-  new Unusable({ message: `the store failed: ${message}${cause instanceof Error ? `, ${cause.message}` : ""}` })
+/** The words of whoever noticed first what is wrong; what a client wraps around them has often none. */
+const wordsOf = (cause: unknown): string => {
+  if (typeof cause !== "object" || cause === null) return ""
+  const inner: unknown = Reflect.get(cause, "cause") ?? Reflect.get(cause, "reason")
+  return wordsOf(inner) || String(Reflect.get(cause, "message") ?? "")
+}
+
+export const unusable = (error: StoreError): Unusable =>
+  new Unusable({ message: `the store failed: ${error.message}, ${wordsOf(error.cause) || "no reason was given"}` })
 
 type Broken = InvalidStore | StoreUnreachable | StoreError | Config.ConfigError
 

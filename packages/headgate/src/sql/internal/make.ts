@@ -54,19 +54,34 @@ const settingsOf = (options: InternalOptions): Omit<Settings, "scope"> => {
   }
 }
 
-/** Makes what is missing. Another process that does the same is waited for. */
-const migrate = (sql: SqlClient.SqlClient, { prefix, timeout }: Settings, statements: ReadonlyArray<string>) =>
-  Migrator.make({})({
+/** Of the tables. */
+const version = 1
+
+/**
+ * Makes what is missing. Another process that does the same is waited for. Where nothing is missing, nothing is asked for
+ * that who may only read cannot have.
+ */
+const migrate = (sql: SqlClient.SqlClient, { prefix, timeout }: Settings, statements: ReadonlyArray<string>) => {
+  const isCurrent = sql.unsafe(`SELECT 1 FROM ${prefix}_migrations WHERE migration_id = ${version}`).pipe(
+    Effect.map(({ length }) => length > 0),
+    Effect.catchIf(
+      (error) => verdictOf(error) === "final",
+      () => Effect.succeed(false)
+    )
+  )
+  const make = Migrator.make({})({
     table: `${prefix}_migrations`,
     loader: Migrator.fromRecord({
-      "1_ledger": Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true })
+      [`${version}_ledger`]: Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true })
     })
-  }).pipe(
+  })
+  return Effect.flatMap(isCurrent, (current) => (current ? Effect.void : Effect.asVoid(make))).pipe(
     Effect.retry({
       while: (error) => isSqlError(error) && verdictOf(error) !== "final",
       schedule: Schedule.max([Schedule.spaced("20 millis").pipe(Schedule.jittered), Schedule.during(timeout)])
     })
   )
+}
 
 export const makeStore = (
   options: InternalOptions = {}
