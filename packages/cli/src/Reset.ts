@@ -27,7 +27,7 @@ export const reset = Command.make(
   },
   Effect.fnUntraced(
     function* ({ policy, prefix, store, subject, yes }) {
-      const name = yield* Store.nameOf(store)
+      const { name, open } = yield* Store.chosen({ store, prefix })
       const quotas = yield* Quotas.load(policy)
       const subjects = yield* Quotas.subjectsOf(quotas, subject)
       const { budget, rateLimiter } = yield* quotas.accountsOf(subjects)
@@ -39,10 +39,7 @@ export const reset = Command.make(
           : ["everyone", ...quotas.dimensions.map((dimension) => `each ${dimension}`)].join(", ")
       const what = `what is used of the quotas of ${whose} in ${name}`
       if (!yes && !(yield* confirmed(what))) return yield* writeOut("nothing was reset\n")
-      yield* Effect.provide(
-        QuotaStore.QuotaStore.use((store) => store.reset(target)),
-        Store.open(store, prefix)
-      )
+      yield* open(QuotaStore.QuotaStore.use((store) => store.reset(target)))
       yield* writeOut(`reset ${what}\n`)
     },
     Effect.scoped,

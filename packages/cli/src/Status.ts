@@ -97,11 +97,11 @@ export const status = Command.make(
   },
   Effect.fnUntraced(
     function* ({ json, policy, prefix, store, subject }) {
-      const name = yield* Store.nameOf(store)
+      const { name, open } = yield* Store.chosen({ store, prefix })
       const quotas = yield* Quotas.load(policy)
       const subjects = yield* Quotas.subjectsOf(quotas, subject)
       const accounts = yield* quotas.accountsOf(subjects)
-      const counters = yield* Effect.provide(ask(accounts), Store.open(store, prefix))
+      const counters = yield* open(ask(accounts))
       const report: StatusReport = { store: name, quotasOf: quotas.name, ...counters }
       const unnamed = quotas.dimensions.filter((dimension) => !subjects.some((subject) => dimension in subject))
       yield* writeOut(

@@ -34,6 +34,8 @@ const Quotas = Schema.Array(
   ])
 )
 
+const OnStoreError = Schema.Literals(["fail", "allow"])
+
 const budgetLimits = {
   maxTokensPerRequest: Schema.optionalKey(Count),
   maxTokensPerMinute: Schema.optionalKey(Count),
@@ -55,6 +57,7 @@ const Budget = Schema.Struct({
   overrides: Schema.optionalKey(Schema.Record(Schema.String, Schema.Record(Schema.String, BudgetLimits))),
   timeZone: Schema.optionalKey(TimeZone),
   reservationTtl: Schema.optionalKey(Span),
+  onStoreError: Schema.optionalKey(OnStoreError),
   mode: Schema.optionalKey(Schema.Literals(["enforce", "shadow"]))
 })
 
@@ -76,7 +79,10 @@ const RateLimiter = Schema.Struct({
   per: Schema.optionalKey(Schema.Record(Schema.String, RateLimits)),
   overrides: Schema.optionalKey(Schema.Record(Schema.String, Schema.Record(Schema.String, RateLimits))),
   onExceeded: Schema.optionalKey(Schema.Literals(["delay", "fail"])),
-  maxWait: Schema.optionalKey(Span)
+  maxWait: Schema.optionalKey(Span),
+  maxProviderWait: Schema.optionalKey(Span),
+  permitTtl: Schema.optionalKey(Span),
+  onStoreError: Schema.optionalKey(OnStoreError)
 })
 
 const Retry = Schema.Struct({

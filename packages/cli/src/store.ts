@@ -4,6 +4,7 @@ import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as References from "effect/References"
 import * as Flag from "effect/cli/Flag"
@@ -17,15 +18,14 @@ export const flags = {
   store: Flag.Redacted("store").pipe(
     Flag.withDescription(`The store: ${urls}. Default: HEADGATE_STORE, where a password is better off`),
     Flag.withMetavar("URL"),
-    Flag.withFallbackConfig(Config.Redacted("HEADGATE_STORE"))
+    Flag.optional
   ),
   prefix: Flag.String("prefix").pipe(
     Flag.withDescription(
       "What the names of its keys or tables begin with. Default: HEADGATE_STORE_PREFIX, or headgate"
     ),
     Flag.withMetavar("NAME"),
-    Flag.withFallbackConfig(Config.String("HEADGATE_STORE_PREFIX")),
-    Flag.withDefault("headgate")
+    Flag.optional
   )
 }
 
@@ -39,7 +39,9 @@ export const temporaryFlag = Flag.Redacted("store").pipe(
   Flag.withDefault(Redacted.make("memory"))
 )
 
-const usageError = ({ option, reason }: InvalidStore): UsageError =>
+type Wrong = Pick<InvalidStore, "option" | "reason">
+
+const usageError = ({ option, reason }: Wrong): UsageError =>
   new UsageError({ message: `--${option === "url" ? "store" : "prefix"} ${reason}` })
 
 /** What of a store's url may be shown. */
@@ -48,23 +50,46 @@ export const nameOf = (url: Redacted.Redacted): Effect.Effect<string, UsageError
 
 const ofAnotherProcess = new Set(["memory", "sqlite::memory:"])
 
-/** The store that others use. Memory is none, and one that nobody has made is a slip of the pen: it is not made here. */
-export const open = (
-  url: Redacted.Redacted,
-  prefix: string
-): Layer.Layer<QuotaStore.QuotaStore | Alerts.Alerts, UsageError | InvalidStore | StoreUnreachable> =>
-  Layer.unwrap(
-    Effect.gen(function* () {
-      const name = yield* nameOf(url)
-      if (ofAnotherProcess.has(name)) {
-        return yield* new UsageError({ message: `--store must be shared: ${name} is in another process` })
-      }
-      return Store.fromUrl(url, { prefix, onMissing: "fail" })
-    })
-  ).pipe(Layer.provideMerge(Alerts.layer))
+const orElse = <A>(
+  given: Option.Option<A>,
+  variable: Config.Config<A>
+): Effect.Effect<Option.Option<A>, Config.ConfigError> =>
+  Option.isSome(given) ? Effect.succeed(given) : Effect.suspend(() => Config.option(variable))
 
-export const unusable = ({ cause, message }: StoreError): Unusable =>
-  new Unusable({ message: `the store failed: ${message}${cause instanceof Error ? `, ${cause.message}` : ""}` })
+/**
+ * The store that others use, as the flags name it or else the environment: what is wrong there is told of whichever it was.
+ * Memory is none, and one that nobody has made is a slip of the pen: it is not made here.
+ */
+export const chosen = Effect.fnUntraced(function* (given: {
+  readonly store: Option.Option<Redacted.Redacted>
+  readonly prefix: Option.Option<string>
+}) {
+  const wrong = ({ option, reason }: Wrong): UsageError | Unusable => {
+    const error = { option, reason: reason.replace("memory, ", "") }
+    if (option === "url" ? Option.isSome(given.store) : Option.isSome(given.prefix)) return usageError(error)
+    return new Unusable({ message: `HEADGATE_STORE${option === "url" ? "" : "_PREFIX"} ${error.reason}` })
+  }
+  const url = yield* orElse(given.store, Config.Redacted("HEADGATE_STORE"))
+  const prefix = yield* orElse(given.prefix, Config.String("HEADGATE_STORE_PREFIX"))
+  if (Option.isNone(url)) {
+    return yield* new UsageError({ message: `--store, or else HEADGATE_STORE, must name the store: ${urls}` })
+  }
+  const name = yield* Effect.mapError(Effect.fromResult(Store.describe(url.value)), wrong)
+  if (ofAnotherProcess.has(name)) {
+    return yield* wrong({ option: "url", reason: `must be shared: ${name} is in another process` })
+  }
+  const layer = Store.fromUrl(url.value, { prefix: Option.getOrUndefined(prefix), onMissing: "fail" })
+  return {
+    name,
+    /** Gives the store to an effect. */
+    open: <A, E>(effect: Effect.Effect<A, E, QuotaStore.QuotaStore>) =>
+      Effect.provide(effect, Layer.provide(layer, Alerts.layer)).pipe(
+        Effect.mapError((error) => (error instanceof InvalidStore ? wrong(error) : error))
+      )
+  }
+})
+
+export const unusable = ({ message }: StoreError): Unusable => new Unusable({ message: `the store failed: ${message}` })
 
 type Broken = InvalidStore | StoreUnreachable | StoreError | Config.ConfigError
 

@@ -61,6 +61,17 @@ describeStores("a store that nobody has made", (url, kind) => {
     })
   )
 
+  it.live("is not looked for under what is no prefix, which is not told either", () =>
+    Effect.gen(function* () {
+      for (const prefix of ["{a-b", "redis://:hunter2@db/{0}"]) {
+        const { code, stderr } = yield* headgate(["status", "--store", url(), "--prefix", prefix])
+        assert.strictEqual(code, 2)
+        assert.match(stderr, /--prefix must be 1 to (128 characters without braces|32 of a-z, 0-9 and _)/)
+        assert.notInclude(stderr, "hunter2")
+      }
+    })
+  )
+
   it.live("is not told apart from one that nothing was spent in, once an application has made it", () =>
     Effect.gen(function* () {
       yield* Layer.build(Store.fromUrl(url(), { prefix: "made" }).pipe(Layer.provide(Alerts.layer))).pipe(Effect.scoped)

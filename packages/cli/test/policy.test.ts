@@ -1,6 +1,16 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Duration, Effect } from "effect"
+import type { Budget, RateLimiter, Retry } from "headgate"
 import * as Policy from "../src/Policy.ts"
+import type { PolicyFile } from "../src/policyFile.ts"
+
+interface Options {
+  readonly budget: Budget.Options
+  readonly rateLimiter: RateLimiter.Options
+  readonly retry: Omit<Retry.Options, "while" | "retryAfter" | "onRetry">
+}
+type InFile = Required<typeof PolicyFile.Type>
+type Absent = { [Part in keyof Options]: Exclude<keyof Options[Part], keyof InFile[Part]> }[keyof Options]
 
 const reasonOf = (file: unknown) =>
   Effect.map(
@@ -57,6 +67,22 @@ describe("a policy file", () => {
       assert.include(yield* reasonOf(quotas({ unit: "tokens", limit: "$4" })), '["quotas"][0]["limit"]')
       assert.include(yield* reasonOf(quotas({ unit: "cost", limit: 4 })), '["quotas"][0]["limit"]')
       assert.include(yield* reasonOf(quotas({ unit: "words", limit: 4 })), '["quotas"][0]')
+    })
+  )
+
+  it.effect("has all options of the layers that are no functions", () =>
+    Effect.gen(function* () {
+      const waits = { maxWait: "1 minute", maxProviderWait: "2 minutes", permitTtl: "3 minutes" }
+      const file = { budget: { onStoreError: "allow" }, rateLimiter: { ...waits, onStoreError: "allow" } }
+      const { budget, rateLimiter } = yield* Policy.parse("test", JSON.stringify(file))
+      assert.strictEqual(budget.onStoreError, "allow")
+      assert.strictEqual(rateLimiter.onStoreError, "allow")
+      assert.deepStrictEqual(rateLimiter.maxProviderWait, Duration.minutes(2))
+      assert.deepStrictEqual(rateLimiter.permitTtl, Duration.minutes(3))
+      assert.include(yield* reasonOf({ budget: { onStoreError: "ignore" } }), '["budget"]["onStoreError"]')
+      // An option that the file has no name for is an error of types here.
+      const absent = (name: Absent): never => name
+      assert.isFunction(absent)
     })
   )
 

@@ -2,10 +2,12 @@
 import { Store } from "@headgate/node"
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Layer, Schema } from "effect"
-import { Alerts, Budget, RateLimiter } from "headgate"
+import { Redis } from "effect/persistence"
+import { Alerts, Budget, RateLimiter, StoreError } from "headgate"
 import { existsSync } from "node:fs"
 import { describeRedis, startServer } from "../../headgate/test/servers/redis.ts"
 import { describeStores } from "../../headgate/test/servers/stores.ts"
+import { unusable } from "../src/store.ts"
 import { StatusReport } from "../src/Status.ts"
 import { decode, headgate, policyFile } from "./harness.ts"
 
@@ -305,7 +307,9 @@ describe("a store that cannot be used", () => {
         [["status"], "--store"],
         [["status", "--store", "memory"], "memory is in another process"],
         [["status", "--store", "sqlite::memory:"], "is in another process"],
-        [["status", "--store", "mysql://app:hunter2@db"], "--store must be memory, redis://…"],
+        [["status", "--store", "mysql://app:hunter2@db"], "--store must be redis://…"],
+        [["reset", "--yes", "--store", "mysql://app:hunter2@db"], "--store must be redis://…"],
+        [["status", "--store", "sqlite:x.db", "--prefix", "a-b"], "--prefix must be 1 to 32 of a-z"],
         [["simulate", "--store", "mysql://app:hunter2@db"], "--store must be memory, redis://…"],
         [["status", "--store", "redis://h", "--subject", "user"], "--subject must be DIMENSION=VALUE"],
         [["status", "--store", "redis://h", "--subject", "user="], "--subject must be DIMENSION=VALUE"],
@@ -319,6 +323,39 @@ describe("a store that cannot be used", () => {
       }
     })
   )
+
+  it.live("ends the command with 1 where the environment is wrong, and names the variable", () =>
+    Effect.gen(function* () {
+      for (const [env, reason] of [
+        [{ HEADGATE_STORE: "mysql://app:hunter2@db" }, "HEADGATE_STORE must be redis://…"],
+        [{ HEADGATE_STORE: "redis://app:hunter2@db?db=1" }, "redis://… has no parameter db"],
+        [{ HEADGATE_STORE: "memory" }, "HEADGATE_STORE must be shared: memory is in another process"],
+        [
+          { HEADGATE_STORE: "sqlite:x.db", HEADGATE_STORE_PREFIX: "redis://:hunter2@db" },
+          "HEADGATE_STORE_PREFIX must be 1 to 32 of a-z"
+        ]
+      ] as const) {
+        for (const command of [["status"], ["reset", "--yes"]]) {
+          const { code, stderr, stdout } = yield* headgate(command, { env })
+          assert.strictEqual(code, 1, stderr)
+          assert.include(stderr, reason)
+          assert.notInclude(stderr + stdout, "hunter2")
+        }
+      }
+      // A flag comes before the variable, and is what is wrong then.
+      const env = { HEADGATE_STORE: "mysql://db" }
+      const { code, stderr } = yield* headgate(["status", "--store", "mysql://db"], { env })
+      assert.strictEqual(code, 2)
+      assert.include(stderr, "--store must be redis://…")
+    })
+  )
+
+  it("is told in the words of whoever noticed it first", () => {
+    const noticed = new Redis.RedisError({ cause: new Error("MOVED 1 127.0.0.1:2") })
+    const failed = (cause: unknown) => unusable(new StoreError({ operation: "reserve", outcome: "notApplied", cause }))
+    assert.strictEqual(failed(noticed).message, "the store failed: reserve: not applied, MOVED 1 127.0.0.1:2")
+    assert.strictEqual(failed(undefined).message, "the store failed: reserve: not applied, no reason was given")
+  })
 
   describeRedis("in the middle of a replay", () => {
     it.live("ends the replay", () =>
@@ -337,7 +374,7 @@ describe("a store that cannot be used", () => {
           onProgress: Effect.asVoid(Deferred.succeed(begun, undefined))
         })
         assert.strictEqual(ran.code, 1)
-        assert.match(ran.stderr, /the store failed: \w+: /)
+        assert.match(ran.stderr, /the store failed: \w+: [a-z ]+ \(\S/)
         assert.strictEqual(ran.stdout, "")
       })
     )

@@ -8,7 +8,7 @@
  * | `HEADGATE_STORE_PREFIX` | what the names of its keys or tables begin with (default `headgate`) |
  *
  * All other variables are those of `headgate`. A wrong value is a `ConfigError` that names the variable and never tells
- * the value of `HEADGATE_STORE`; a store that does not answer when the program starts is `StoreUnreachable`.
+ * what these two were; a store that does not answer when the program starts is `StoreUnreachable`.
  *
  * @since 0.1.0
  */

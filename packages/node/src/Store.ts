@@ -36,10 +36,10 @@ export interface Options {
 
 const patience = "10 seconds"
 
-/** What was thrown for wrong options is an error here, since they come from outside. */
+/** What was thrown for wrong options is an error here, since they come from outside. What was given may be another variable's. */
 const prefixError = (cause: Cause.Cause<unknown>): InvalidStore | undefined => {
   const thrown = cause.reasons.find(Cause.isDieReason)?.defect
-  const reason = thrown instanceof RangeError ? /\bprefix (.*)$/.exec(thrown.message)?.[1] : undefined
+  const reason = thrown instanceof RangeError ? /\bprefix (must be .*?), got /.exec(thrown.message)?.[1] : undefined
   return reason === undefined ? undefined : new InvalidStore({ option: "prefix", reason })
 }
 

@@ -8,7 +8,7 @@ import { inspect } from "node:util"
 import { describeRedis, startServer } from "../../headgate/test/servers/redis.ts"
 import { describeStores } from "../../headgate/test/servers/stores.ts"
 
-const { AlertsLive, BudgetLive, GuardLive, QuotaStoreLive, RateLimiterLive, RetryLive } = node
+const { AlertsLive, BudgetLive, GuardLive, QuotaStoreLive, RateLimiterLive, RetryLive, Store } = node
 
 type Services = Layer.Success<typeof GuardLive>
 
@@ -98,12 +98,25 @@ describeStores("HEADGATE_STORE", (url) => {
     )
   )
 
-  it.live("takes no prefix that its store cannot have", () =>
+  it.live("takes no prefix that its store cannot have, and does not tell it: it may be a url with a password", () =>
     Effect.gen(function* () {
-      const env = { HEADGATE_STORE: url(), HEADGATE_STORE_PREFIX: "{a}" }
-      const error = yield* Effect.flip(machine(env, used))
-      assert.strictEqual(error._tag, "ConfigError")
-      assert.match(error.message, /HEADGATE_STORE_PREFIX must be 1 to (128 characters without braces|32 of a-z)/)
+      const allowed = /must be 1 to (128 characters without braces|32 of a-z, 0-9 and _, a letter first)$/
+      for (const prefix of ["{a}", "redis://:hunter2@db/{a}", "{\nhunter2"]) {
+        const exit = yield* Effect.exit(machine({ HEADGATE_STORE: url(), HEADGATE_STORE_PREFIX: prefix }, used))
+        const error = yield* Effect.flip(exit)
+        assert.strictEqual(error._tag, "ConfigError")
+        assert.match(error.message, new RegExp(`HEADGATE_STORE_PREFIX ${allowed.source}`))
+        assert.notInclude(printed(exit), "hunter2")
+        for (const onMissing of ["make", "fail"] as const) {
+          const opened = yield* Effect.exit(
+            Layer.build(Store.fromUrl(url(), { prefix, onMissing }).pipe(Layer.provide(Alerts.layer)))
+          )
+          const error = yield* Effect.flip(opened)
+          assert.strictEqual(error._tag, "InvalidStore")
+          assert.match(error.message, allowed)
+          assert.notInclude(printed(opened), "hunter2")
+        }
+      }
     })
   )
 })

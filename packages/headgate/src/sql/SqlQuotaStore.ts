@@ -56,8 +56,8 @@ export interface Options {
 }
 
 /**
- * Makes a store in the database of the `SqlClient`, once its tables are there. Throws a `RangeError` on wrong options,
- * as a defect.
+ * Makes a store in the database of the `SqlClient`, once its tables are there. Throws a `RangeError` on options out of
+ * bounds.
  *
  * @category constructors
  * @since 0.1.0
@@ -67,7 +67,7 @@ export const make = (
 ): Effect.Effect<QuotaStore.Service, MigrationError | SqlError, SqlClient | Scope.Scope> => makeStore(options)
 
 /**
- * A store in the database of the `SqlClient`.
+ * A store in the database of the `SqlClient`. Throws a `RangeError` on options out of bounds.
  *
  * **Example** (A budget in PostgreSQL)
  *

@@ -1,8 +1,9 @@
 // The contract on a Redis Cluster of three masters: all keys of a store are in one slot.
 import { afterAll, assert, beforeAll, it } from "@effect/vitest"
-import { Duration, Effect, Layer, ManagedRuntime } from "effect"
+import { Context, Duration, Effect, Fiber, Layer, ManagedRuntime } from "effect"
 import { Redis } from "effect/persistence"
-import { Alerts } from "headgate"
+import { Alerts, RateLimiter } from "headgate"
+import { RedisQuotaStore } from "headgate/redis"
 import { QuotaStoreTest } from "headgate/testing"
 import { makeStore } from "../../src/redis/store.ts"
 import { account, command, tokens } from "../internal/support.ts"
@@ -44,5 +45,27 @@ describeRedis("QuotaStore in a Redis Cluster", () => {
         assert.strictEqual((yield* store.status(accounts)).quotas[0]!.held, 2)
       }
     }).pipe(Effect.scoped, Effect.provide([Alerts.layer, context], { local: true }))
+  )
+
+  it.live("who waits is called when another process gives back a place", () =>
+    Effect.gen(function* () {
+      const limiterOf = Effect.map(
+        Layer.build(
+          RateLimiter.layer({ concurrency: 1 }).pipe(
+            Layer.provide(Layer.fresh(RedisQuotaStore.layer({ prefix: "waits" }))),
+            Layer.provide(Alerts.layer),
+            Layer.provide(Layer.fresh(layer))
+          )
+        ),
+        Context.get(RateLimiter.RateLimiter)
+      )
+      const [one, two] = yield* Effect.all([limiterOf, limiterOf])
+      const permit = yield* one.acquire()
+      const waiting = yield* Effect.forkChild(two.acquire())
+      while ((yield* two.status()).waiting === 0) yield* Effect.sleep("5 millis")
+      yield* one.settle(permit, {})
+      // A place is held for ten minutes: without being called, nobody would look again before that.
+      assert.isBelow(Duration.toMillis((yield* Fiber.join(waiting)).waited), 10_000)
+    }).pipe(Effect.scoped)
   )
 })

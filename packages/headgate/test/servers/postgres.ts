@@ -64,7 +64,7 @@ const freePort = async (): Promise<number> => {
 }
 
 /** The user that the server runs as: it refuses to be root. */
-const owner = (): { readonly uid: number; readonly gid: number } | undefined => {
+export const owner = (): { readonly uid: number; readonly gid: number } | undefined => {
   if (!isRoot) return undefined
   const line = readFileSync("/etc/passwd", "utf8")
     .split("\n")

@@ -73,7 +73,14 @@ export const layerCluster = (urls: () => ReadonlyArray<string>): Layer.Layer<Red
         })
       return yield* Redis.make({
         send,
-        subscribe: () => Effect.fail(failed(new Error("not needed"))),
+        // Each node passes on what is published at any.
+        subscribe: (channel, onMessage) => {
+          const listener = (message: string | Buffer) => onMessage({ channel, message: String(message) })
+          return Effect.acquireRelease(
+            Effect.tryPromise({ try: () => cluster.subscribe(channel, listener), catch: failed }),
+            () => Effect.ignore(Effect.tryPromise(() => cluster.unsubscribe(channel, listener)))
+          ).pipe(Effect.as(Effect.never))
+        },
         connect: Effect.fail(failed(new Error("not needed")))
       })
     })

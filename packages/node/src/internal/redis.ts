@@ -15,6 +15,16 @@ const client = (url: string) =>
     socket: { connectTimeout: 5_000 }
   })
 
+/** What is wrong with a server that answers: it would refuse some writes or all. Who may not ask finds out by them. */
+const refusing = Effect.fnUntraced(function* (redis: Redis.Redis["Service"]) {
+  const told = (...command: readonly [string, string]) =>
+    Effect.orElseSucceed(Effect.map(redis.send(...command), String), () => "")
+  const masters = /^cluster_size:(\d+)/m.exec(yield* told("CLUSTER", "INFO"))?.[1] ?? "1"
+  if (masters !== "1")
+    return "it is a node of a Cluster, for which RedisQuotaStore has to be given a client of the Cluster"
+  return /^slave_read_only:1/m.test(yield* told("INFO", "replication")) ? "it is a read-only replica" : undefined
+})
+
 /**
  * Connecting says nothing of a server that asks for a password. And at the end, closing would wait for one that does not
  * answer any more.
@@ -24,6 +34,8 @@ const answers = Layer.effectDiscard(
     const redis = yield* Redis.Redis
     const { client } = yield* NodeRedis.NodeRedis
     yield* redis.send("PING")
+    const refuses = yield* refusing(redis)
+    if (refuses !== undefined) return yield* Effect.fail(refuses)
     yield* Effect.addFinalizer(() =>
       redis.send("PING").pipe(
         Effect.interruptible,

@@ -32,7 +32,7 @@ const reject = (option: string, bound: string, value: unknown): never => {
 
 const maxTtl = 8.64e15 / 4
 
-const settingsOf = (options: InternalOptions, scope: Scope.Scope): Settings => {
+const settingsOf = (options: InternalOptions): Omit<Settings, "scope"> => {
   const duration = (name: "timeout" | "retention", input: Duration.Input): Duration.Duration => {
     return Duration.millis(millisOf(`SqlQuotaStore: ${name}`, input))
   }
@@ -50,37 +50,52 @@ const settingsOf = (options: InternalOptions, scope: Scope.Scope): Settings => {
     clock: options.clock,
     tick: options.tick ?? 1000,
     few: options.few ?? 100,
-    ttlOf: (ttl) => Math.min(maxTtl, Math.max(0, Math.ceil(ttl))),
-    scope
+    ttlOf: (ttl) => Math.min(maxTtl, Math.max(0, Math.ceil(ttl)))
   }
 }
 
-/** Makes what is missing. Another process that does the same is waited for. */
-const migrate = (sql: SqlClient.SqlClient, { prefix, timeout }: Settings, statements: ReadonlyArray<string>) =>
-  Migrator.make({})({
+/** Of the tables. */
+const version = 1
+
+/**
+ * Makes what is missing. Another process that does the same is waited for. Where nothing is missing, nothing is asked for
+ * that who may only read cannot have.
+ */
+const migrate = (sql: SqlClient.SqlClient, { prefix, timeout }: Settings, statements: ReadonlyArray<string>) => {
+  const isCurrent = sql.unsafe(`SELECT 1 FROM ${prefix}_migrations WHERE migration_id = ${version}`).pipe(
+    Effect.map(({ length }) => length > 0),
+    Effect.catchIf(
+      (error) => verdictOf(error) === "final",
+      () => Effect.succeed(false)
+    )
+  )
+  const make = Migrator.make({})({
     table: `${prefix}_migrations`,
     loader: Migrator.fromRecord({
-      "1_ledger": Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true })
+      [`${version}_ledger`]: Effect.forEach(statements, (statement) => sql.unsafe(statement), { discard: true })
     })
-  }).pipe(
+  })
+  return Effect.flatMap(isCurrent, (current) => (current ? Effect.void : Effect.asVoid(make))).pipe(
     Effect.retry({
       while: (error) => isSqlError(error) && verdictOf(error) !== "final",
       schedule: Schedule.max([Schedule.spaced("20 millis").pipe(Schedule.jittered), Schedule.during(timeout)])
     })
   )
+}
 
 export const makeStore = (
   options: InternalOptions = {}
-): Effect.Effect<QuotaStore.Service, Migrator.MigrationError | SqlError, SqlClient.SqlClient | Scope.Scope> =>
-  Effect.flatMap(Effect.scope, (scope) => {
-    const settings = settingsOf(options, scope)
-    const { prefix } = settings
-    return Effect.flatMap(SqlClient.SqlClient, (client) => {
-      const sql = client.withoutTransforms()
-      return sql.onDialectOrElse({
-        pg: () => Effect.as(migrate(sql, settings, postgresSchema(prefix)), makePostgres(sql, settings)),
-        sqlite: () => Effect.as(migrate(sql, settings, sqliteSchema(prefix)), makeSqlite(sql, settings)),
-        orElse: () => Effect.die(new RangeError("SqlQuotaStore: the database must be PostgreSQL or SQLite"))
-      })
+): Effect.Effect<QuotaStore.Service, Migrator.MigrationError | SqlError, SqlClient.SqlClient | Scope.Scope> => {
+  // Before anybody is asked for a connection: wrong options are wrong without one.
+  const checked = settingsOf(options)
+  const { prefix } = checked
+  return Effect.gen(function* () {
+    const settings = { ...checked, scope: yield* Effect.scope }
+    const sql = (yield* SqlClient.SqlClient).withoutTransforms()
+    return yield* sql.onDialectOrElse({
+      pg: () => Effect.as(migrate(sql, settings, postgresSchema(prefix)), makePostgres(sql, settings)),
+      sqlite: () => Effect.as(migrate(sql, settings, sqliteSchema(prefix)), makeSqlite(sql, settings)),
+      orElse: () => Effect.die(new RangeError("SqlQuotaStore: the database must be PostgreSQL or SQLite"))
     })
   })
+}
