@@ -281,7 +281,7 @@ export const make = (
 
     const ledger = ledgerOf(given)
     const store = onStoreError === "fail" || ledger !== undefined ? given : failingFast(given)
-    const later = new Later(yield* Effect.scope, Duration.seconds(1))
+    const later = yield* Later.make(Duration.seconds(1))
     const step = ledger === undefined ? Effect.withFiber : inOneStep
 
     const tell = <A, E>(told: QuotaStore.Hold["alerts"], then: Effect.Effect<A, E>): Effect.Effect<A, E> =>
@@ -475,8 +475,9 @@ export const make = (
       if (usage.cost > 0) metrics.cost.updateUnsafe(usage.cost, context, registry)
     }
 
-    /** Ends a reservation that was let through without a hold, by the same rules as a store. */
+    /** Books what was let through without a hold, by the same rules as a store: by an id of its own, so once. */
     const endUnheld = (
+      to: QuotaStore.Service,
       reservation: Held,
       end: Usage.Usage | "released"
     ): Effect.Effect<QuotaStore.Booked | QuotaStore.Conflict, Errors.StoreError> => {
@@ -489,30 +490,57 @@ export const make = (
         reservation.ended = end
         return Exit.succeed({ _tag: "Booked", reserved: total, repeated, alerts: [] })
       }
-      // By an id of its own: one whose answer was lost is booked once, however often it is settled.
       const id = `${name}/unheld/${(reservation.recordId ??= crypto.randomUUID())}`
-      return Effect.map(store.record(rules.accountsOf(subject), end, id), (booked) => {
+      return Effect.map(to.record(rules.accountsOf(subject), end, id), (booked) => {
+        if (booked._tag === "Conflict") return booked
         reservation.ended = end
-        return booked._tag === "Booked" ? { ...booked, reserved: total } : booked
+        return { ...booked, reserved: total }
       })
     }
 
-    /** What the store cannot be told now it is told later. With `"allow"` its failure is no failure of the call's. */
-    const ended = <A, E>(
+    /** Ends a reservation in a store that may fail. With `"allow"` a failure is none of the call's. */
+    const endIn = <A>(
       reservation: Held,
-      end: Effect.Effect<A, E | Errors.StoreError>,
+      end: Usage.Usage | "released",
+      answered: (
+        fiber: Fiber.Fiber<unknown, unknown>,
+        booked: QuotaStore.Booked | QuotaStore.Conflict
+      ) => Effect.Effect<A, Errors.InvalidUsage>,
       untold: () => A
-    ): Effect.Effect<A, E | Errors.StoreError> => {
-      const told = later.orLater(reservation, end, 2 * ttl)
-      return onStoreError === "fail"
-        ? told
-        : Effect.catchIf(
-            told,
-            (error) => error instanceof Errors.StoreError,
-            // Of one that was let through without a hold it has been told.
-            (error) =>
-              Effect.map(reservation.hold === undefined ? Effect.void : degraded(error, reservation.subject), untold)
-          )
+    ): Effect.Effect<A, Errors.InvalidUsage | Errors.StoreError> => {
+      const { hold, subject } = reservation
+      const ask = (to: QuotaStore.Service) =>
+        Effect.suspend(() =>
+          hold === undefined
+            ? endUnheld(to, reservation, end)
+            : end === "released"
+              ? to.release(hold)
+              : to.settle(hold, end)
+        ).pipe(Effect.flatMap((booked) => Effect.withFiber((fiber) => answered(fiber, booked))))
+      const allowed = (error: Errors.StoreError): Effect.Effect<A> =>
+        Effect.withFiber((fiber) => {
+          endDraws(reservation, end, now(fiber))
+          // Of one that was let through without a hold it has been told.
+          return Effect.map(hold === undefined ? Effect.void : degraded(error, subject), untold)
+        })
+      return reservation.inTurn(
+        later.end<A, Errors.InvalidUsage>(reservation, {
+          end,
+          now: ask(store),
+          again: reservation.inTurn(ask(given)),
+          // What nothing is held for is not booked by an expiry either.
+          millis: hold === undefined ? Infinity : 2 * ttl,
+          untold: onStoreError === "fail" ? undefined : allowed,
+          conflict: conflictOf
+        })
+      )
+    }
+
+    const endDraws = ({ allDraws, draws, extraDraws }: Held, end: Usage.Usage | "released", time: number): void => {
+      if (draws.length === 0) return
+      if (end === "released") return Allowance.release(allDraws, time)
+      Allowance.settle(draws, end, time)
+      Allowance.release(extraDraws, time)
     }
 
     const settle = (
@@ -526,29 +554,25 @@ export const make = (
         // Its holder is done with it: where the store cannot be told by then, it is left to its expiry.
         keeper.drop(reservation)
         const { hold } = reservation
-        if (hold !== undefined && ledger !== undefined) {
-          return settled(fiber, reservation, usage, ledger.settle(hold, usage, now(fiber)))
-        }
-        const booked = hold === undefined ? endUnheld(reservation, usage) : store.settle(hold, usage)
-        return ended(
-          reservation,
-          Effect.flatMap(booked, (booked) => settled(fiber, reservation, usage, booked)),
-          () => settlementOf(usage, reservation.total)
-        )
+        return hold !== undefined && ledger !== undefined
+          ? settled(fiber, reservation, usage, ledger.settle(hold, usage, now(fiber)))
+          : endIn(
+              reservation,
+              usage,
+              (fiber, booked) => settled(fiber, reservation, usage, booked),
+              () => settlementOf(usage, reservation.total)
+            )
       })
 
     const settled = (
       fiber: Fiber.Fiber<unknown, unknown>,
-      { draws, extraDraws }: Held,
+      reservation: Held,
       usage: Usage.Usage,
       booked: QuotaStore.Booked | QuotaStore.Conflict
     ): Effect.Effect<Settlement, Errors.InvalidUsage> => {
       if (booked._tag === "Conflict") return Exit.fail(conflictOf(booked))
       if (!booked.repeated) spent(fiber, usage)
-      if (draws.length > 0) {
-        Allowance.settle(draws, usage, now(fiber))
-        Allowance.release(extraDraws, now(fiber))
-      }
+      endDraws(reservation, usage, now(fiber))
       return tell(booked.alerts, Exit.succeed(settlementOf(usage, booked.reserved)))
     }
 
@@ -557,19 +581,25 @@ export const make = (
         if (!(reservation instanceof Held)) return Exit.fail(foreign)
         keeper.drop(reservation)
         const { hold } = reservation
-        const next = (answer: QuotaStore.Booked | QuotaStore.Conflict): Effect.Effect<void, Errors.InvalidUsage> => {
-          if (answer._tag === "Conflict") return Exit.fail(conflictOf(answer))
-          Allowance.release(reservation.allDraws, now(fiber))
-          return Exit.void
-        }
         return hold !== undefined && ledger !== undefined
-          ? next(ledger.release(hold, now(fiber)))
-          : ended(
+          ? released(fiber, reservation, ledger.release(hold, now(fiber)))
+          : endIn(
               reservation,
-              Effect.flatMap(hold === undefined ? endUnheld(reservation, "released") : store.release(hold), next),
+              "released",
+              (fiber, booked) => released(fiber, reservation, booked),
               () => undefined
             )
       })
+
+    const released = (
+      fiber: Fiber.Fiber<unknown, unknown>,
+      reservation: Held,
+      booked: QuotaStore.Booked | QuotaStore.Conflict
+    ): Effect.Effect<void, Errors.InvalidUsage> => {
+      if (booked._tag === "Conflict") return Exit.fail(conflictOf(booked))
+      endDraws(reservation, "released", now(fiber))
+      return Exit.void
+    }
 
     const record = (record: UsageRecord): Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError> =>
       Effect.withFiber((fiber) => {
@@ -579,7 +609,7 @@ export const make = (
         const invalid = checkSubject(subject) ?? checkId(record.requestId === "" ? undefined : record.requestId)
         if (invalid !== undefined) return Exit.fail(invalid)
         const id = record.requestId === "" ? undefined : `${name}/record/${record.requestId}`
-        return Effect.flatMap(store.record(rules.accountsOf(subject), usage, id), (answer) => {
+        return Effect.flatMap(given.record(rules.accountsOf(subject), usage, id), (answer) => {
           if (answer._tag === "Conflict") return Exit.fail(conflictOf(answer))
           if (!answer.repeated) {
             Allowance.record(fiber.getRef(Allowance.Current), usage, now(fiber))

@@ -175,7 +175,7 @@ export const make = (
     const alerts = yield* Alerts.Alerts
     const ledger = ledgerOf(given)
     const store = onStoreError === "fail" || ledger !== undefined ? given : failingFast(given)
-    const later = new Later(yield* Effect.scope, Duration.seconds(1))
+    const later = yield* Later.make(Duration.seconds(1))
     const lines = linesOf(given, name)
     const paces = pacesOf(given, name, ttl)
     const places = placesOf(store, paces, ttl, alerts.publishAll)
@@ -185,7 +185,7 @@ export const make = (
     )
     yield* Effect.addFinalizer(() => keeper.stop)
     const waits = onExceeded === "delay"
-    if (waits) yield* store.listen?.((isFor) => lines.callWhere(isFor)) ?? Effect.void
+    if (waits) yield* given.listen?.((isFor) => lines.callWhere(isFor)) ?? Effect.void
 
     const refuse = (refused: QuotaStore.Refused, age = 0): Effect.Effect<never, AcquireError> =>
       Effect.withFiber((fiber) => {
@@ -290,7 +290,7 @@ export const make = (
         const { hold } = permit
         if (hold === undefined) return Exit.void
         return ledger === undefined
-          ? told(permit, store.settle(hold, usage))
+          ? endIn(permit, usage, (store) => store.settle(hold, usage))
           : ended(permit, ledger.settle(hold, usage, time))
       })
 
@@ -303,16 +303,21 @@ export const make = (
       return answer.alerts.length === 0 ? Exit.void : alerts.publishAll(answer.alerts)
     }
 
-    /** What the store cannot be told now it is told later. With `"allow"` its failure is no failure of the call's. */
-    const told = (
+    /** Ends a place in a store that may fail. With `"allow"` a failure is none of the call's. */
+    const endIn = (
       permit: Taken,
-      end: Effect.Effect<QuotaStore.Booked | QuotaStore.Conflict, Errors.StoreError>
+      end: Usage.Usage | "released",
+      ask: (store: QuotaStore.Service) => Effect.Effect<QuotaStore.Booked | QuotaStore.Conflict, Errors.StoreError>
     ): Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError> => {
-      const ending = Effect.flatMap(end, (answer) => ended(permit, answer))
-      const told = later.orLater(permit, ending, 2 * ttl)
-      return onStoreError === "fail"
-        ? told
-        : Effect.catchTag(told, "StoreError", (error) => degraded(error, permit.subject))
+      const told = (store: QuotaStore.Service) => Effect.flatMap(ask(store), (answer) => ended(permit, answer))
+      return later.end<void, Errors.InvalidUsage>(permit, {
+        end,
+        now: told(store),
+        again: told(given),
+        millis: 2 * ttl,
+        untold: onStoreError === "fail" ? undefined : (error) => degraded(error, permit.subject),
+        conflict: (conflict) => conflictError("permit", conflict)
+      })
     }
 
     const release = (permit: Permit): Effect.Effect<void, Errors.InvalidUsage | Errors.StoreError> =>
@@ -321,7 +326,8 @@ export const make = (
         permit.entry.cancel(paces.at(now(fiber)))
         lines.call(permit.entry.paces.map(({ account }) => account))
         keeper.drop(permit)
-        return permit.hold === undefined ? Exit.void : told(permit, store.release(permit.hold))
+        const { hold } = permit
+        return hold === undefined ? Exit.void : endIn(permit, "released", (store) => store.release(hold))
       })
 
     const withPermit: Service["withPermit"] = (usage, subject, use) =>

@@ -1,17 +1,47 @@
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Cause from "effect/Cause"
 import type * as Scope from "effect/Scope"
 import { StoreError } from "../Errors.ts"
-import type { Reserve } from "./verbs.ts"
+import type { Usage } from "../Usage.ts"
+import type { Conflict, Reserve } from "./verbs.ts"
 
-/** More than so many are left to the expiry of their holds. */
+/** So many things wait to be told at most. */
 const most = 10_000
 
+/** What a hold is ended with: what its call took, or that it is given back. */
+export type End = Usage | "released"
+
+/** How a hold is ended in a store that may fail. */
+export interface Ending<A, E> {
+  readonly end: End
+  /** Asks the store. */
+  readonly now: Effect.Effect<A, E | StoreError>
+  /** Asks it again and again, as long as it may be worth it. */
+  readonly again: Effect.Effect<unknown, E | StoreError>
+  readonly millis: number
+  /** What a caller is answered whom a failure does not concern. Without it that is what he is answered. */
+  readonly untold: ((error: StoreError) => Effect.Effect<A>) | undefined
+  readonly conflict: (conflict: Conflict) => E
+}
+
 interface Untold {
+  readonly end: End
   readonly tell: Effect.Effect<unknown, unknown>
+  /** By the monotonic clock, in milliseconds. */
   readonly until: number
 }
+
+/** Runs an effect with what a fiber had, and nothing else. */
+const asIn = <A, E>(context: Context.Context<never>, self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.updateContext(self, (_: Context.Context<never>) => context)
+
+const millisOf = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
 /**
  * What a store could not be told is told later, until the scope is closed. One fiber does it, one after another, and only
@@ -19,56 +49,107 @@ interface Untold {
  */
 export class Later {
   private readonly untold = new Map<object, Untold>()
+  private readonly promised = new WeakMap<object, End>()
   private readonly scope: Scope.Scope
+  private readonly context: Context.Context<never>
+  private readonly clock: Clock.Clock
   private readonly pause: Duration.Duration
   private isTelling = false
+  private failures = 0
 
-  /** `pause` is how long it waits after a failure. */
-  constructor(scope: Scope.Scope, pause: Duration.Duration) {
+  constructor(scope: Scope.Scope, context: Context.Context<never>, pause: Duration.Duration) {
     this.scope = scope
+    this.context = context
+    this.clock = Context.get(context, Clock.Clock)
     this.pause = pause
   }
 
+  /** One for a layer; `pause` is how long it waits where it fails twice in a row. */
+  static make = (pause: Duration.Duration): Effect.Effect<Later, never, Scope.Scope> =>
+    Effect.flatMap(Effect.scope, (scope) =>
+      Effect.map(Effect.context<never>(), (context) => new Later(scope, context, pause))
+    )
+
   /**
-   * Takes what can be told again and again, and is not worth it any more after so many milliseconds. Of what is told of one
-   * thing only the last is.
+   * Ends a hold now, or later if the store cannot be told. Whoever was promised one end is given no other, and nothing is
+   * given back of which was said what it took. To be run for one end of a hold after another.
    */
-  add(of: object, tell: Effect.Effect<unknown, unknown>, millis: number): Effect.Effect<void> {
-    return Effect.flatMap(Clock.currentTimeMillis, (now) => {
-      if (this.untold.size >= most) return leftToExpiry
-      this.untold.set(of, { tell, until: now + millis })
-      if (this.isTelling) return Effect.void
-      this.isTelling = true
-      return Effect.asVoid(Effect.forkIn(Effect.interruptible(this.tellNext), this.scope))
-    })
+  end<A, E>(
+    hold: object,
+    { again, conflict, end, millis, now, untold }: Ending<A, E>
+  ): Effect.Effect<A, E | StoreError> {
+    return Effect.uninterruptible(
+      Effect.suspend((): Effect.Effect<A, E | StoreError> => {
+        const promised = this.promised.get(hold)
+        const waiting = this.untold.get(hold)
+        const before = promised ?? (end === "released" && waiting?.end !== "released" ? waiting?.end : undefined)
+        if (before !== undefined && !Equal.equals(before, end)) {
+          return Exit.fail(
+            conflict({ _tag: "Conflict", bound: "open", state: before === "released" ? before : "settled" })
+          )
+        }
+        return Effect.matchEffect(now, {
+          onSuccess: (answer) => {
+            this.untold.delete(hold)
+            return Exit.succeed(answer)
+          },
+          onFailure: (error): Effect.Effect<A, E | StoreError> => {
+            if (!(error instanceof StoreError)) return Exit.fail(error)
+            if (untold !== undefined) this.promised.set(hold, end)
+            const told: Effect.Effect<A, StoreError> = untold?.(error) ?? Exit.fail(error)
+            return Effect.andThen(this.add(hold, end, again, millis), told)
+          }
+        })
+      })
+    )
   }
 
-  /** Ends a hold now, or later if the store cannot be told of it: by its id that is safe to do again. */
-  orLater<A, E>(hold: object, end: Effect.Effect<A, E>, millis: number): Effect.Effect<A, E> {
-    return Effect.tapError(end, (error) => (error instanceof StoreError ? this.add(hold, end, millis) : Effect.void))
+  /** Takes what can be told again and again, as its caller would, and is not worth it any more after so many milliseconds. */
+  add(hold: object, end: End, tell: Effect.Effect<unknown, unknown>, millis: number): Effect.Effect<void> {
+    return Effect.uninterruptible(
+      Effect.withFiber(({ context }): Effect.Effect<void> => {
+        if (this.untold.size >= most && !this.untold.has(hold)) return untellable
+        const until = millisOf(this.clock) + millis
+        this.untold.set(hold, { end, tell: asIn(context, tell), until })
+        if (this.isTelling) return Effect.void
+        this.isTelling = true
+        const telling = Effect.onError(Effect.interruptible(this.tellNext), () =>
+          Effect.sync(() => {
+            this.isTelling = false
+          })
+        )
+        return Effect.asVoid(Effect.forkIn(asIn(this.context, telling), this.scope))
+      })
+    )
   }
 
-  private readonly tellNext: Effect.Effect<void> = Effect.flatMap(Clock.currentTimeMillis, (now) => {
+  private readonly tellNext: Effect.Effect<void> = Effect.suspend(() => {
     const [next] = this.untold
     if (next === undefined) {
       this.isTelling = false
       return Effect.void
     }
-    const [of, { tell, until }] = next
-    this.untold.delete(of)
-    const told = Effect.matchEffect(now > until ? leftToExpiry : tell, {
-      onSuccess: () => Effect.void,
-      onFailure: (error) => {
-        if (!(error instanceof StoreError)) return Effect.void
-        if (!this.untold.has(of)) this.untold.set(of, next[1])
-        return Effect.sleep(this.pause)
-      }
-    })
-    return Effect.andThen(Effect.catchDefect(told, Effect.logError), this.tellNext)
+    const [hold, untold] = next
+    this.untold.delete(hold)
+    const told =
+      millisOf(this.clock) > untold.until
+        ? untellable
+        : Effect.flatMap(Effect.exit(untold.tell), (exit) => {
+            const error = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.findErrorOption(exit.cause)) : undefined
+            if (!(error instanceof StoreError)) {
+              this.failures = 0
+              return Effect.void
+            }
+            if (!this.untold.has(hold)) this.untold.set(hold, untold)
+            return ++this.failures % 2 === 0 ? Effect.sleep(this.pause) : Effect.void
+          })
+    return Effect.andThen(told, this.tellNext)
   })
 }
 
-const leftToExpiry = Effect.logWarning("A hold was left to its expiry: its store could not be told how its call ended")
+const untellable = Effect.ignoreCause(
+  Effect.logWarning("The store could not be told how a call ended: its hold is left to its expiry")
+)
 
 /**
  * Where nobody was told whether a hold was made, nobody knows its id and would end it. It is released later, as long as the
@@ -84,6 +165,6 @@ export const abandon = <A>(
     ? reserve
     : Effect.uninterruptible(
         Effect.tapError(reserve, ({ outcome }) =>
-          outcome === "notApplied" ? Effect.void : later.add(reserve, Effect.suspend(release), 2 * ttl)
+          outcome === "notApplied" ? Effect.void : later.add({}, "released", Effect.suspend(release), 2 * ttl)
         )
       )

@@ -49,10 +49,13 @@ export const makeEvaluate = (
             Effect.flatMap(evaluate(connection.send, args), (reply) =>
               reply[0] === replies.more
                 ? Effect.succeed(reply)
-                : Effect.flatMap(connection.send<number>("WAIT", replicas, timeout), (acknowledged) =>
-                    acknowledged >= Number(replicas)
-                      ? Effect.succeed(reply)
-                      : Effect.fail(new TooFewReplicas({ acknowledged, wanted: replicas }))
+                : // The write is there, whatever becomes of the question.
+                  Effect.flatMap(
+                    Effect.orElseSucceed(connection.send<number>("WAIT", replicas, timeout), () => 0),
+                    (acknowledged) =>
+                      acknowledged >= Number(replicas)
+                        ? Effect.succeed(reply)
+                        : Effect.fail(new TooFewReplicas({ acknowledged, wanted: replicas }))
                   )
             )
           )

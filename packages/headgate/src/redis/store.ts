@@ -49,6 +49,8 @@ class RedisHold implements Hold {
   readonly keep: number
   /** By the store's time; a hold that the store does not know before then was lost with the store. */
   forgottenAt: number
+  /** Whether it may have ended with nobody being told, so that it is asked for again. */
+  isUnsure = false
 
   constructor(
     id: string,
@@ -127,7 +129,6 @@ export const makeStore = (
   return Effect.gen(function* () {
     const redis = yield* Redis.Redis
     const alerts = yield* Alerts.Alerts
-    const scope = yield* Effect.scope
     const evaluate = yield* makeEvaluate(redis, source(options.clock ?? "server"), wait)
     // Ids must differ between processes even where a test has given all of them one seed.
     const instance = crypto.randomUUID().replaceAll("-", "").slice(0, 20)
@@ -190,7 +191,8 @@ export const makeStore = (
       usage: Usage.Usage,
       first = 0,
       second = 0,
-      content = ""
+      content = "",
+      begun = false
     ): Effect.Effect<Reply, StoreError> =>
       Effect.uninterruptible(
         Effect.withFiber((fiber) => {
@@ -211,7 +213,7 @@ export const makeStore = (
 
           const attempt: Effect.Effect<Reply, StoreError> = Effect.suspend(() => {
             const { losses, seen } = store
-            const isAgain = attempts++ > 0 ? 1 : 0
+            const isAgain = attempts++ > 0 || begun ? 1 : 0
             const args = [
               String(keys.length),
               ...keys,
@@ -270,14 +272,23 @@ export const makeStore = (
     ): Effect.Effect<A | Conflict, StoreError> =>
       hold instanceof RedisHold && hold.store === prefix ? f(hold) : Exit.succeed(foreign)
 
-    const end = (operation: "settle" | "release", hold: RedisHold, usage: Usage.Usage) => {
-      const { accounts, forgottenAt, keep, keys } = hold
-      return Effect.map(send(operation, verbs[operation], keys, accounts, usage, forgottenAt, keep), (reply) =>
-        replies.booked(reply, accounts, hold.usage)
+    const end = (operation: "settle" | "release", hold: RedisHold, usage: Usage.Usage) =>
+      Effect.suspend(() => {
+        const { accounts, forgottenAt, isUnsure, keep, keys } = hold
+        return send(operation, verbs[operation], keys, accounts, usage, forgottenAt, keep, "", isUnsure)
+      }).pipe(
+        Effect.tapError((error) =>
+          Effect.sync(() => {
+            hold.isUnsure ||= error.outcome === "unknown"
+          })
+        ),
+        Effect.map((reply) => {
+          hold.isUnsure = false
+          return replies.booked(reply, hold.accounts, hold.usage)
+        })
       )
-    }
 
-    const later = new Later(scope, Duration.millis(timeout))
+    const later = yield* Later.make(Duration.millis(timeout))
 
     const service: QuotaStore.Service = {
       reserve: (command) =>

@@ -227,6 +227,23 @@ describeRedis("commands of the store in Redis", () => {
     }).pipe(Effect.scoped, Effect.provide([layer, Alerts.layer], { local: true }))
   )
 
+  it.live("a write of which nobody could be asked whether others have it is an unknown outcome", () =>
+    Effect.gen(function* () {
+      const redis = yield* Redis.Redis
+      const closed = new Redis.RedisError({ cause: new Error("The client is closed") })
+      const reserve = Effect.map(redis.reserve, (connection) => ({
+        ...connection,
+        send: <A>(command: string, ...args: ReadonlyArray<string>) =>
+          command === "WAIT" ? Effect.fail(closed) : connection.send<A>(command, ...args)
+      }))
+      const made = makeStore({ prefix: "closed", wait: { replicas: 1, timeout: "20 millis" } })
+      const store = yield* Effect.provideService(made, Redis.Redis, { ...redis, reserve })
+      const error = yield* Effect.flip(store.record(accounts, tokens(5), undefined))
+      assert.strictEqual(error.outcome, "unknown")
+      assert.strictEqual((yield* store.status(accounts)).quotas[0]!.used, 5)
+    }).pipe(Effect.scoped, Effect.provide([layer, Alerts.layer], { local: true }))
+  )
+
   it.live("a limit can be changed while its counters go on, and a reset of all values reaches those not touched", () =>
     withStore("changes", (store) =>
       Effect.gen(function* () {

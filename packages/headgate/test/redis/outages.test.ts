@@ -1,8 +1,8 @@
 // A server that is gone, and one that says nothing: what their calls say, and what is left behind.
 import { NodeRedis } from "@effect/platform-node"
 import { assert, it } from "@effect/vitest"
-import { type Duration, Effect, Layer, References } from "effect"
-import { Alerts, type QuotaStore, type StoreError, Window } from "headgate"
+import { type Duration, Effect, Fiber, Layer, References, type Scope } from "effect"
+import { Alerts, Budget, QuotaStore, type StoreError, Window } from "headgate"
 import { makeStore } from "../../src/redis/store.ts"
 import { account, command, tokens } from "../internal/support.ts"
 import { describeRedis } from "../servers/redis.ts"
@@ -16,7 +16,7 @@ describeRedis("an outage of the server", () => {
   const withStore = <A, E>(
     prefix: string,
     timeout: Duration.Input,
-    test: (store: QuotaStore.Service) => Effect.Effect<A, E>
+    test: (store: QuotaStore.Service) => Effect.Effect<A, E, Alerts.Alerts | Scope.Scope>
   ) =>
     Effect.flatMap(makeStore({ prefix, timeout }), test).pipe(
       Effect.scoped,
@@ -69,6 +69,34 @@ describeRedis("an outage of the server", () => {
         }
         // All of them had been made.
         assert.isAbove(Number(yield* send("DBSIZE")), 200)
+      })
+    )
+  )
+
+  it.live("is told once how a call ended of which nobody heard, with what that brings", () =>
+    withStore("told", "300 millis", (store) =>
+      Effect.gen(function* () {
+        const told: Array<string> = []
+        const alerts = yield* Alerts.Alerts
+        yield* alerts.handle(({ _tag }) => Effect.sync(() => told.push(_tag)))
+        const quota = { unit: "tokens", limit: 1_000, window: Window.lifetime, alertAt: [0.5] } as const
+        const budget = yield* Effect.provideService(Budget.make({ quotas: [quota] }), QuotaStore.QuotaStore, store)
+        const reservation = yield* budget.reserve({ tokens: 700 })
+        server().signal("SIGSTOP")
+        const settle = budget.settle(reservation, { tokens: 900 })
+        assert.strictEqual((yield* Effect.flip(settle))._tag, "StoreError")
+        // Asked for again by its caller, while it is being told.
+        const again = yield* Effect.forkChild(Effect.retry(settle, { times: 10 }), { startImmediately: true })
+        yield* Effect.sleep("50 millis")
+        server().signal("SIGCONT")
+        yield* Fiber.join(again)
+        yield* Effect.sleep("100 millis")
+        yield* alerts.drained
+        assert.deepStrictEqual(told, ["Overrun", "ThresholdReached"])
+        assert.deepStrictEqual(
+          (yield* budget.status()).quotas.map(({ held, used }) => [used, held]),
+          [[900, 0]]
+        )
       })
     )
   )

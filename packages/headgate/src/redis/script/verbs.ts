@@ -192,7 +192,8 @@ verbs[SETTLE] = function()
   if h[ENDED] == SETTLED then
     if h[ENDED_BY] ~= usageText then return conflict(OTHER_USAGE) end
     saveStore()
-    return booked(h[USAGE], 1, again == AGAIN and h[ALERTS] or '')
+    local untold = again == AGAIN
+    return booked(h[USAGE], untold and 0 or 1, untold and h[ALERTS] or '')
   end
   loadAll()
   overruns(h, usage)
@@ -222,7 +223,8 @@ verbs[RECORD] = function()
   if known then
     if known[KIND] ~= IS_RECORD or known[CONTENT] ~= content then return conflict(OTHER_CONTENT) end
     saveStore()
-    return booked(zero, 1, again == AGAIN and known[ALERTS] or '')
+    local untold = again == AGAIN
+    return booked(zero, untold and 0 or 1, untold and known[ALERTS] or '')
   end
   local h = newHold(IS_RECORD, first)
   loadAll()

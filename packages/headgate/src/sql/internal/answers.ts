@@ -11,6 +11,8 @@ export class SqlHold implements Hold {
   readonly id: string
   readonly accounts: ReadonlyArray<Account>
   readonly alerts: ReadonlyArray<Alert>
+  /** Whether it may have ended with nobody being told. */
+  isUnsure = false
 
   constructor(id: string, accounts: ReadonlyArray<Account>, alerts: ReadonlyArray<Alert>) {
     this.id = id

@@ -6,6 +6,7 @@ import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import { verdictOf } from "./call.ts"
+import { Later } from "../../internal/later.ts"
 import { millisOf } from "../../internal/options/plans.ts"
 import type * as QuotaStore from "../../QuotaStore.ts"
 import type { Options } from "../SqlQuotaStore.ts"
@@ -32,7 +33,7 @@ const reject = (option: string, bound: string, value: unknown): never => {
 
 const maxTtl = 8.64e15 / 4
 
-const settingsOf = (options: InternalOptions): Omit<Settings, "scope"> => {
+const settingsOf = (options: InternalOptions): Omit<Settings, "later"> => {
   const duration = (name: "timeout" | "retention", input: Duration.Input): Duration.Duration => {
     return Duration.millis(millisOf(`SqlQuotaStore: ${name}`, input))
   }
@@ -90,7 +91,7 @@ export const makeStore = (
   const checked = settingsOf(options)
   const { prefix } = checked
   return Effect.gen(function* () {
-    const settings = { ...checked, scope: yield* Effect.scope }
+    const settings = { ...checked, later: yield* Later.make(checked.timeout) }
     const sql = (yield* SqlClient.SqlClient).withoutTransforms()
     return yield* sql.onDialectOrElse({
       pg: () => Effect.as(migrate(sql, settings, postgresSchema(prefix)), makePostgres(sql, settings)),

@@ -1,5 +1,5 @@
 import type * as Duration from "effect/Duration"
-import type * as Scope from "effect/Scope"
+import type { Later } from "../../internal/later.ts"
 
 /** What the stores of both databases are made with. */
 export interface Settings {
@@ -17,6 +17,5 @@ export interface Settings {
   /** How many open claims of an account a refusal looks at first. */
   readonly few: number
   readonly ttlOf: (ttl: number) => number
-  /** What is still done in the background ends with it. */
-  readonly scope: Scope.Scope
+  readonly later: Later
 }

@@ -1,7 +1,7 @@
 import * as Effect from "effect/Effect"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
-import { abandon, Later } from "../../../internal/later.ts"
+import { abandon } from "../../../internal/later.ts"
 import { overruns } from "../../../internal/ledger/alarms.ts"
 import { Claim, type Entry } from "../../../internal/ledger/accounts.ts"
 import type { Account, Booked, Conflict, Hold, Refused } from "../../../internal/verbs.ts"
@@ -35,7 +35,6 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
   const plans = new Plans()
   const call = makeCall({ sql, timeout: settings.timeout })
   const send = makeSend(sql, settings, plans)
-  const later = new Later(settings.scope, settings.timeout)
 
   const claimsOf = (accounts: ReadonlyArray<Account>, rows: Rows, at: number) =>
     accounts.map((_, index) =>
@@ -110,8 +109,10 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
     const { accounts, id } = given
     const usage = actual === undefined ? undefined : amountsOf(actual)
     const command = { id: textOf(id), usage, retention: early ? retention : undefined }
-    return call(operation, (again) =>
+    return call(operation, (repeated) =>
       Effect.map(send("end", command, accounts), (answer) => {
+        const again = repeated || given.isUnsure
+        given.isUnsure = false
         switch (answer.tag) {
           case "conflict":
             return conflict(answer.bound, answer.state)
@@ -127,6 +128,12 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
             return forgotten
         }
       })
+    ).pipe(
+      Effect.tapError((error) =>
+        Effect.sync(() => {
+          given.isUnsure ||= error.outcome === "unknown"
+        })
+      )
     )
   }
 
@@ -180,7 +187,7 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
             }
           )
         )
-        return abandon(later, command, reserve, () =>
+        return abandon(settings.later, command, reserve, () =>
           end("release", new SqlHold(id, accounts, noAlerts), undefined, true)
         )
       }),

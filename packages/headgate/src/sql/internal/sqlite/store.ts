@@ -2,7 +2,7 @@ import * as Effect from "effect/Effect"
 import type * as SqlClient from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Alert } from "../../../Alert.ts"
-import { abandon, Later } from "../../../internal/later.ts"
+import { abandon } from "../../../internal/later.ts"
 import { Entry } from "../../../internal/ledger/accounts.ts"
 import type { Account, Booked, Conflict, Hold, Refused } from "../../../internal/verbs.ts"
 import type * as QuotaStore from "../../../QuotaStore.ts"
@@ -43,7 +43,6 @@ export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaS
   const { newId, prefix: p, retention } = settings
   const plans = new Plans()
   const call = makeCall({ sql, timeout: settings.timeout })
-  const later = new Later(settings.scope, settings.timeout)
 
   const { claims, exclusively, forget, inTransaction, load, open, pending, query, save, valuesOf } = makeAccounts(
     sql,
@@ -249,7 +248,9 @@ export const makeSqlite = (sql: SqlClient.SqlClient, settings: Settings): QuotaS
           return new SqlHold(id, accounts, ownAlerts(accounts, answer.alerts))
         })
         const reserve = call("reserve", () => exclusively(body))
-        return abandon(later, command, reserve, () => end("release", new SqlHold(id, accounts, noAlerts), undefined))
+        return abandon(settings.later, command, reserve, () =>
+          end("release", new SqlHold(id, accounts, noAlerts), undefined)
+        )
       }),
     extend: (given, more, step) => {
       if (!(given instanceof SqlHold)) return Effect.succeed(foreign)
