@@ -21,20 +21,20 @@ export const redisFaults: ReadonlyArray<Fault> = [
 ]
 
 export const postgresFaults: ReadonlyArray<Fault> = [
-  processes("PostgreSQL", { processes: 3, fibers: 16, calls: 1500 }, { processes: 8, fibers: 64, calls: 6000 }),
-  killed("PostgreSQL", { processes: 3, fibers: 4, millis: 1500 }, { processes: 8, fibers: 8, millis: 15_000 }),
-  alerts("PostgreSQL", { processes: 3, fibers: 4, windows: 2 }, { processes: 8, fibers: 4, windows: 10 }),
-  restarted("PostgreSQL", { times: 4, fibers: 16 }, { times: 20, fibers: 16 }),
+  processes("PostgreSQL", { processes: 3, fibers: 16, calls: 1500 }, { processes: 8, fibers: 64, calls: 20_000 }),
+  killed("PostgreSQL", { processes: 3, fibers: 4, millis: 1500 }, { processes: 8, fibers: 8, millis: 30_000 }),
+  alerts("PostgreSQL", { processes: 3, fibers: 4, windows: 2 }, { processes: 8, fibers: 4, windows: 20 }),
+  restarted("PostgreSQL", { times: 4, fibers: 16 }, { times: 50, fibers: 16 }),
   cutConnections,
-  lostAnswers("PostgreSQL", { unknown: 100 }, { unknown: 1000 }),
-  clocks("PostgreSQL", { steps: 200 }, { steps: 500 })
+  lostAnswers("PostgreSQL", { unknown: 100 }, { unknown: 5_000 }),
+  clocks("PostgreSQL", { steps: 200 }, { steps: 2000 })
 ]
 
 export const sqliteFaults: ReadonlyArray<Fault> = [
-  processes("SQLite", { processes: 2, fibers: 8, calls: 1000 }, { processes: 8, fibers: 64, calls: 10_000 }),
-  killed("SQLite", { processes: 2, fibers: 8, millis: 1500 }, { processes: 8, fibers: 8, millis: 15_000 }),
-  alerts("SQLite", { processes: 2, fibers: 4, windows: 2 }, { processes: 8, fibers: 4, windows: 10 }),
+  processes("SQLite", { processes: 2, fibers: 8, calls: 1000 }, { processes: 8, fibers: 64, calls: 100_000 }),
+  killed("SQLite", { processes: 2, fibers: 8, millis: 1500 }, { processes: 8, fibers: 8, millis: 30_000 }),
+  alerts("SQLite", { processes: 2, fibers: 4, windows: 2 }, { processes: 8, fibers: 4, windows: 20 }),
   cutTransactions,
   fullDisk,
-  clocks("SQLite", { steps: 300 }, { steps: 1000 })
+  clocks("SQLite", { steps: 300 }, { steps: 2000 })
 ]
