@@ -100,7 +100,8 @@ describeStores("HEADGATE_STORE", (url) => {
 
   it.live("takes no prefix that its store cannot have, and does not tell it: it may be a url with a password", () =>
     Effect.gen(function* () {
-      const allowed = /must be 1 to (128 characters without braces|32 of a-z, 0-9 and _, a letter first, and not sqlite, which SQLite keeps for itself)$/
+      const allowed =
+        /must be 1 to (128 characters without braces|32 of a-z, 0-9 and _, a letter first, and not sqlite, which SQLite keeps for itself)$/
       for (const prefix of ["{a}", "redis://:hunter2@db/{a}", "{\nhunter2"]) {
         const exit = yield* Effect.exit(machine({ HEADGATE_STORE: url(), HEADGATE_STORE_PREFIX: prefix }, used))
         const error = yield* Effect.flip(exit)

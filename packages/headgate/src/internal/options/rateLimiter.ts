@@ -58,7 +58,7 @@ export interface Options extends Limits {
   readonly permitTtl?: Duration.Input | undefined
   /**
    * What a call meets when the store fails: its `StoreError`, or free passage and an alert. Default `"fail"`. With `"allow"`
-   * what calls take is booked when the store answers, and a store that has failed is asked once a second.
+   * what calls take is booked when the store answers, and one call a second asks a store that is out of reach.
    */
   readonly onStoreError?: "fail" | "allow" | undefined
 }
