@@ -22,8 +22,8 @@ import {
   type BudgetRefusal,
   budgetRefusal,
   conflictError,
+  degradedOf,
   now,
-  storeDegraded,
   type TimedStatus,
   timed
 } from "./internal/answers.ts"
@@ -308,11 +308,7 @@ export const make = (
       return Exit.fail(error)
     }
 
-    const degraded = (error: Errors.StoreError, subject: Subject): Effect.Effect<void> =>
-      Effect.withFiber((fiber) => {
-        metrics.storeErrors.updateUnsafe(1, fiber.context)
-        return alerts.publish(storeDegraded(name, error, subject, now(fiber)))
-      })
+    const degraded = degradedOf(name, alerts.publish)
 
     const tooLarge = (usage: Usage.Usage, subject: Subject, calls = 1): Errors.RequestTooLarge | undefined => {
       for (const { limit, name, unit } of rules.perRequestOf(subject)) {

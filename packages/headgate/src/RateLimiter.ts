@@ -17,9 +17,9 @@ import * as Errors from "./Errors.ts"
 import { Attempt } from "./internal/retry/attempt.ts"
 import {
   conflictError,
+  degradedOf,
   now,
   rateLimitRefusal,
-  storeDegraded,
   timed,
   type TimedStatus,
   tooLargeRefusal
@@ -199,11 +199,7 @@ export const make = (
 
     const turns = turnsOf({ lines, places, maxWait, isFinal, refuse })
 
-    const degraded = (error: Errors.StoreError, subject: Subject): Effect.Effect<void> =>
-      Effect.withFiber((fiber) => {
-        metrics.storeErrors.updateUnsafe(1, fiber.context)
-        return alerts.publish(storeDegraded(name, error, subject, now(fiber)))
-      })
+    const degraded = degradedOf(name, alerts.publish)
 
     const allow = (error: Errors.StoreError, request: Request): Effect.Effect<Taken> =>
       Effect.andThen(degraded(error, request.subject), places.force(request))

@@ -1,11 +1,13 @@
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import type { Alert } from "../Alert.ts"
 import * as Errors from "../Errors.ts"
 import type { Subject } from "../Subject.ts"
 import { subjectOf } from "./alerts.ts"
+import * as metrics from "./metrics.ts"
 import { invalidUsage, trusted } from "./refusal.ts"
 import type { Conflict, QuotaStatus, Refused } from "./verbs.ts"
 
@@ -65,20 +67,29 @@ export const rateLimitRefusal = (refused: Refused, age = 0): Errors.RateLimitExc
         retryAfter: Duration.millis(Math.max(0, refused.retryAfter - age))
       })
 
+/** What has passed by a clock that nobody sets, in milliseconds. */
+export const monotonicMillis = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+
 /** A store's conflict: the caller took one hold or id for another. */
 export const conflictError = (field: string, { bound, state }: Conflict): Errors.InvalidUsage =>
   invalidUsage(field, bound, state)
 
-/** That a service goes on without its store. */
-export const storeDegraded = (service: string, error: Errors.StoreError, subject: Subject, now: number): Alert => ({
-  _tag: "StoreDegraded",
-  message: `${service}: ${error.message}`,
-  quota: service,
-  subject,
-  threshold: 0,
-  current: 0,
-  timestamp: DateTime.makeUnsafe(now)
-})
+/** Tells and counts that a service goes on without its store. */
+export const degradedOf =
+  (service: string, publish: (alert: Alert) => Effect.Effect<void>) =>
+  (error: Errors.StoreError, subject: Subject): Effect.Effect<void> =>
+    Effect.withFiber((fiber) => {
+      metrics.storeErrors.updateUnsafe(1, fiber.context)
+      return publish({
+        _tag: "StoreDegraded",
+        message: `${service}: ${error.message}`,
+        quota: service,
+        subject,
+        threshold: 0,
+        current: 0,
+        timestamp: DateTime.makeUnsafe(now(fiber))
+      })
+    })
 
 /**
  * The counters of one quota, for one subject. `resetAfter` is how long it takes until nothing is used any more, if

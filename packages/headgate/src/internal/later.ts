@@ -5,10 +5,10 @@ import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import * as Cause from "effect/Cause"
 import type * as Scope from "effect/Scope"
 import { StoreError } from "../Errors.ts"
 import type { Usage } from "../Usage.ts"
+import { monotonicMillis } from "./answers.ts"
 import type { Conflict, Reserve } from "./verbs.ts"
 
 /** So many things wait to be told at most. */
@@ -40,8 +40,6 @@ interface Untold {
 /** Runs an effect with what a fiber had, and nothing else. */
 const asIn = <A, E>(context: Context.Context<never>, self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
   Effect.updateContext(self, (_: Context.Context<never>) => context)
-
-const millisOf = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
 /**
  * What a store could not be told is told later, until the scope is closed. One fiber does it, one after another, and only
@@ -109,7 +107,7 @@ export class Later {
     return Effect.uninterruptible(
       Effect.withFiber(({ context }): Effect.Effect<void> => {
         if (this.untold.size >= most && !this.untold.has(hold)) return untellable
-        const until = millisOf(this.clock) + millis
+        const until = monotonicMillis(this.clock) + millis
         this.untold.set(hold, { end, tell: asIn(context, tell), until })
         if (this.isTelling) return Effect.void
         this.isTelling = true
@@ -132,10 +130,10 @@ export class Later {
     const [hold, untold] = next
     this.untold.delete(hold)
     const told =
-      millisOf(this.clock) > untold.until
+      monotonicMillis(this.clock) > untold.until
         ? untellable
         : Effect.flatMap(Effect.exit(untold.tell), (exit) => {
-            const error = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.findErrorOption(exit.cause)) : undefined
+            const error = Option.getOrUndefined(Exit.findErrorOption(exit))
             if (!(error instanceof StoreError)) {
               this.failures = 0
               return Effect.void

@@ -1,7 +1,9 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import { StoreError } from "../Errors.ts"
+import { monotonicMillis } from "./answers.ts"
 import type { Service } from "../QuotaStore.ts"
 
 /** How long, in milliseconds, a store that is out of reach is not asked. */
@@ -22,7 +24,7 @@ export const failingFast = (store: Service): Service => {
   const ask = <A>(operation: string, asked: Effect.Effect<A, StoreError>): Effect.Effect<A, StoreError> =>
     Effect.withFiber((fiber) => {
       const clock = fiber.getRef(Clock.Clock)
-      const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+      const now = () => monotonicMillis(clock)
       const began = now()
       if (outage !== undefined && outage.clock === clock) {
         const { message: cause } = outage.error
@@ -33,7 +35,7 @@ export const failingFast = (store: Service): Service => {
       const probe = outage
       return Effect.onExit(asked, (exit) =>
         Effect.sync(() => {
-          const error = errorOf(exit)
+          const error = Option.getOrUndefined(Exit.findErrorOption(exit))
           if (Exit.isSuccess(exit)) {
             answeredAt = now()
             outage = undefined
@@ -58,6 +60,3 @@ export const failingFast = (store: Service): Service => {
     reset: (target) => store.reset(target)
   }
 }
-
-const errorOf = (exit: Exit.Exit<unknown, StoreError>): StoreError | undefined =>
-  Exit.isSuccess(exit) ? undefined : exit.cause.reasons.find((reason) => reason._tag === "Fail")?.error

@@ -17,7 +17,6 @@ import type * as Scope from "effect/Scope"
 import type * as Alerts from "../Alerts.ts"
 import * as QuotaStore from "../QuotaStore.ts"
 import { StoreError } from "../Errors.ts"
-import { millisOf } from "../internal/options/plans.ts"
 import { makeStore } from "./store.ts"
 
 /**
@@ -42,15 +41,6 @@ export interface Options {
   readonly wait?: { readonly replicas: number; readonly timeout: Duration.Input } | undefined
 }
 
-const checked = (options?: Options): Options | undefined => {
-  const timeout = millisOf("RedisQuotaStore: timeout", options?.timeout ?? "1 second")
-  const wait = options?.wait && millisOf("RedisQuotaStore: wait.timeout", options.wait.timeout)
-  if (wait === undefined || 2 * wait < timeout) return options
-  throw new RangeError(
-    `RedisQuotaStore: wait.timeout must be less than half of timeout (${timeout} ms), got ${wait} ms`
-  )
-}
-
 /**
  * Makes the store. Throws a `RangeError` on options out of bounds.
  *
@@ -60,7 +50,7 @@ const checked = (options?: Options): Options | undefined => {
 export const make: (
   options?: Options
 ) => Effect.Effect<QuotaStore.Service, never, Redis.Redis | Alerts.Alerts | Scope.Scope> = (options) =>
-  makeStore({ ...checked(options), clock: "server" })
+  makeStore({ ...options, clock: "server" })
 
 /**
  * The store as a layer. Throws a `RangeError` on options out of bounds.
@@ -102,7 +92,7 @@ export const layerSimulated = (
   now: () => number,
   options?: Options
 ): Layer.Layer<QuotaStore.QuotaStore, never, Redis.Redis | Alerts.Alerts> => {
-  const making = makeStore({ ...checked(options), clock: "key" })
+  const making = makeStore({ ...options, clock: "key" })
   return Layer.effect(QuotaStore.QuotaStore)(
     Effect.gen(function* () {
       const redis = yield* Redis.Redis

@@ -109,6 +109,15 @@ const replicasOf = (replicas: number): number => {
   throw new RangeError(`RedisQuotaStore: wait.replicas must be a whole number from 1 to 100, got ${replicas}`)
 }
 
+/** By half of the store's timeout the call would be sent again, and never say that there are too few. */
+const waitOf = (input: Duration.Input, timeout: number): number => {
+  const wait = millisOf("RedisQuotaStore: wait.timeout", input)
+  if (2 * wait < timeout) return wait
+  throw new RangeError(
+    `RedisQuotaStore: wait.timeout must be less than half of timeout (${timeout} ms), got ${wait} ms`
+  )
+}
+
 /** Text that stays apart from any other in UTF-8, where lone surrogates do not. */
 const keyText = (text: string): string => (text.isWellFormed() ? text : JSON.stringify(text))
 
@@ -121,7 +130,7 @@ export const makeStore = (
   const rememberIds = millisOf("RedisQuotaStore: rememberIds", options.rememberIds ?? "1 day")
   const wait = options.wait && {
     replicas: String(replicasOf(options.wait.replicas)),
-    timeout: String(millisOf("RedisQuotaStore: wait.timeout", options.wait.timeout))
+    timeout: String(waitOf(options.wait.timeout, timeout))
   }
   const tag = `{${prefix}}:`
   const storeKey = `${tag}store`

@@ -192,8 +192,7 @@ verbs[SETTLE] = function()
   if h[ENDED] == SETTLED then
     if h[ENDED_BY] ~= usageText then return conflict(OTHER_USAGE) end
     saveStore()
-    local untold = again == AGAIN
-    return booked(h[USAGE], untold and 0 or 1, untold and h[ALERTS] or '')
+    return bookedBefore(h[USAGE], h)
   end
   loadAll()
   overruns(h, usage)
@@ -223,8 +222,7 @@ verbs[RECORD] = function()
   if known then
     if known[KIND] ~= IS_RECORD or known[CONTENT] ~= content then return conflict(OTHER_CONTENT) end
     saveStore()
-    local untold = again == AGAIN
-    return booked(zero, untold and 0 or 1, untold and known[ALERTS] or '')
+    return bookedBefore(zero, known)
   end
   local h = newHold(IS_RECORD, first)
   loadAll()

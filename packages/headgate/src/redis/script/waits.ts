@@ -88,6 +88,12 @@ end
 
 local function booked(u, repeated, told) return answer(BOOKED, repeated, u, told) end
 
+-- What was booked by a call before this one: who sends it again has not been told.
+local function bookedBefore(u, h)
+  if again == AGAIN then return booked(u, 0, h[ALERTS]) end
+  return booked(u, 1, '')
+end
+
 local function told() return table.concat(alerts, ',') end
 
 local function refused(reason, a, i, requested, at, untilTime)

@@ -27,26 +27,20 @@ export interface InternalOptions extends Options {
   readonly few?: number | undefined
 }
 
-const reject = (option: string, bound: string, value: unknown): never => {
-  throw new RangeError(`SqlQuotaStore: ${option} must be ${bound}, got ${String(value).slice(0, 64)}`)
-}
-
 const maxTtl = 8.64e15 / 4
 
 const settingsOf = (options: InternalOptions): Omit<Settings, "later"> => {
-  const duration = (name: "timeout" | "retention", input: Duration.Input): Duration.Duration => {
-    return Duration.millis(millisOf(`SqlQuotaStore: ${name}`, input))
-  }
   const prefix = options.prefix ?? "headgate"
   if (!/^(?!sqlite(?:_|$))[a-z][a-z0-9_]{0,31}$/.test(prefix)) {
-    reject("prefix", "1 to 32 of a-z, 0-9 and _, a letter first, and not sqlite, which SQLite keeps for itself", prefix)
+    const bound = "1 to 32 of a-z, 0-9 and _, a letter first, and not sqlite, which SQLite keeps for itself"
+    throw new RangeError(`SqlQuotaStore: prefix must be ${bound}, got ${String(prefix).slice(0, 64)}`)
   }
   const store = crypto.randomUUID()
   let holds = 0
   return {
     prefix,
-    timeout: duration("timeout", options.timeout ?? "5 seconds"),
-    retention: Math.ceil(Duration.toMillis(duration("retention", options.retention ?? "1 hour"))),
+    timeout: Duration.millis(millisOf("SqlQuotaStore: timeout", options.timeout ?? "5 seconds")),
+    retention: millisOf("SqlQuotaStore: retention", options.retention ?? "1 hour"),
     newId: () => `${store}-${holds++}`,
     clock: options.clock,
     tick: options.tick ?? 1000,

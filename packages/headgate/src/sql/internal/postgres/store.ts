@@ -74,6 +74,16 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
   const namesOf = (accounts: ReadonlyArray<Account>) =>
     accounts.map(({ plan, value }) => ({ plan: textOf(plan.id), value: textOf(value) }))
 
+  /** The rows of accounts with their claims that are due, or with all that are `open` but for the hold that is `asking`. */
+  const rowsOf = (
+    accounts: ReadonlyArray<Account>,
+    which?: { readonly open: true; readonly asking?: string | undefined }
+  ) =>
+    Effect.map(send("status", { accounts: namesOf(accounts), ...which }, undefined), (answer) => ({
+      rows: answer.tag === "rows" ? (answer.rows ?? []) : [],
+      at: answer.at
+    }))
+
   /**
    * A refusal as the ledger explains it from the rows that it was decided on. Where they have too few open claims for an
    * exact wait, that is asked for again with all of them; what the refusal has told and throttled stays.
@@ -92,10 +102,9 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
     if (at + refused.retryAfter <= told) return Effect.succeed(refused)
     // Nothing can have fitted before then.
     const atLeast = Math.max(told, refused.until, at) - at
-    return send("status", { accounts: namesOf(accounts), open: true, asking }, undefined).pipe(
+    return rowsOf(accounts, { open: true, asking }).pipe(
       Effect.map((all) => {
-        const rows = all.tag === "rows" ? (all.rows ?? []) : []
-        const again = decide(benchOf(accounts, rows, all.at), all.at, all.at - at + clock)
+        const again = decide(benchOf(accounts, all.rows, all.at), all.at, all.at - at + clock)
         if (again._tag !== "Refused") return { ...refused, retryAfter: 0 }
         return { ...again, reason: refused.reason, until: refused.until, alerts: refused.alerts }
       }),
@@ -236,20 +245,16 @@ export const makePostgres = (sql: SqlClient.SqlClient, settings: Settings): Quot
           })
         )
       }),
-    status: (accounts) => {
-      const rowsOf = (open: boolean | undefined) =>
-        Effect.map(send("status", { accounts: namesOf(accounts), open }, undefined), (answer) => ({
-          rows: answer.tag === "rows" ? (answer.rows ?? []) : [],
-          at: answer.at
-        }))
-      return call("status", () =>
-        rowsOf(undefined).pipe(
+    status: (accounts) =>
+      call("status", () =>
+        rowsOf(accounts).pipe(
           // A quota that is new begins with what is held, so with all claims.
-          Effect.flatMap((few) => (plans.hasNew(accounts, few.rows) ? rowsOf(true) : Effect.succeed(few))),
+          Effect.flatMap((due) =>
+            plans.hasNew(accounts, due.rows) ? rowsOf(accounts, { open: true }) : Effect.succeed(due)
+          ),
           Effect.map(({ at, rows }) => benchOf(accounts, rows, at).ledger.status(accounts, at))
         )
-      )
-    },
+      ),
     reset: (target) => {
       const request =
         "plans" in target
