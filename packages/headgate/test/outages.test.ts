@@ -234,6 +234,8 @@ describe("calls that go on without their store", () => {
       Effect.gen(function* () {
         const bad = yield* budget.reserve({ tokens: 500 }, { user: "bad" })
         state.broken = "bad"
+        // Nobody has been answered just now: that it fails at once is all that is known.
+        yield* TestClock.adjust("1 second")
         yield* budget.settle(bad, { tokens: 400 })
         let refused = 0
         for (let call = 0; call < 100; call++) {
@@ -244,6 +246,7 @@ describe("calls that go on without their store", () => {
           })
         }
         assert.strictEqual(refused, 90)
+        yield* TestClock.adjust("1 second")
         state.isDown = true
         yield* budget.reserve({ tokens: 1 }, { user: "good" })
         state.isDown = false
